@@ -1,0 +1,219 @@
+package events
+
+import (
+	"context"
+	"crypto"
+	"crypto/ed25519"
+	"crypto/rand"
+	"encoding/base64"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/go-jose/go-jose/v4"
+)
+
+// PublicKey is one publisher's key with the bounds of its use.
+type PublicKey struct {
+	// ID is the RFC 7638 thumbprint, the kid of what it signs.
+	ID     string
+	Public ed25519.PublicKey
+	// Publisher is the id of the only publisher it may sign for.
+	Publisher string
+	// Kinds are the kinds of event it may sign; empty means all.
+	Kinds []Kind
+}
+
+func (p *PublicKey) maySign(k Kind) bool {
+	return len(p.Kinds) == 0 || slices.Contains(p.Kinds, k)
+}
+
+// boundsJSON are the members by which a JWK carries its bounds (RFC 7517
+// section 4 lets a key have members of its user's own).
+type boundsJSON struct {
+	Publisher string `json:"rescind_publisher"`
+	Kinds     []Kind `json:"rescind_kinds,omitempty"`
+}
+
+// KeySet is the set of publishers' keys that an agent trusts. It does not change
+// once made; a refreshed set is another KeySet.
+type KeySet struct {
+	keys map[string]*PublicKey
+}
+
+// Keys gives the set itself, so that a fixed KeySet can stand where a source of
+// key sets is asked for.
+func (k *KeySet) Keys(context.Context) (*KeySet, error) { return k, nil }
+
+// NewKeySet makes a set of the keys given.
+func NewKeySet(keys ...*PublicKey) *KeySet {
+	set := &KeySet{keys: make(map[string]*PublicKey, len(keys))}
+	for _, k := range keys {
+		set.keys[k.ID] = k
+	}
+	return set
+}
+
+// ParseKeySet reads a JWKS (RFC 7517 section 5) in which each key has kty OKP,
+// crv Ed25519 and the member rescind_publisher; rescind_kinds may bound it
+// further. It refuses a set without keys, a private key, and a key that it
+// cannot bind: a key of another use has no place in this file.
+func ParseKeySet(data []byte) (*KeySet, error) {
+	var doc struct {
+		Keys []json.RawMessage `json:"keys"`
+	}
+	if err := json.Unmarshal(data, &doc); err != nil {
+		return nil, fmt.Errorf("key set is not a JWKS: %w", err)
+	}
+	if len(doc.Keys) == 0 {
+		return nil, errors.New("key set has no keys")
+	}
+	set := NewKeySet()
+	for i, raw := range doc.Keys {
+		k, err := parsePublicKey(raw)
+		if err != nil {
+			return nil, fmt.Errorf("key %d of the key set: %w", i, err)
+		}
+		set.keys[k.ID] = k
+	}
+	return set, nil
+}
+
+// Len is the number of keys in the set.
+func (k *KeySet) Len() int { return len(k.keys) }
+
+// Has tells whether the set has the key.
+func (k *KeySet) Has(id string) bool { _, ok := k.keys[id]; return ok }
+
+// All gives the keys in the order of their ids.
+func (k *KeySet) All() []*PublicKey {
+	all := make([]*PublicKey, 0, len(k.keys))
+	for _, key := range k.keys {
+		all = append(all, key)
+	}
+	slices.SortFunc(all, func(a, b *PublicKey) int { return strings.Compare(a.ID, b.ID) })
+	return all
+}
+
+// MarshalJSON gives the set as a JWKS that ParseKeySet reads.
+func (k *KeySet) MarshalJSON() ([]byte, error) {
+	type jwk struct {
+		Kty string `json:"kty"`
+		Crv string `json:"crv"`
+		X   string `json:"x"`
+		Kid string `json:"kid"`
+		Use string `json:"use"`
+		Alg string `json:"alg"`
+		boundsJSON
+	}
+	out := struct {
+		Keys []jwk `json:"keys"`
+	}{Keys: []jwk{}}
+	for _, key := range k.All() {
+		out.Keys = append(out.Keys, jwk{"OKP", "Ed25519", base64.RawURLEncoding.EncodeToString(key.Public),
+			key.ID, "sig", "EdDSA", boundsJSON{key.Publisher, key.Kinds}})
+	}
+	return json.Marshal(out)
+}
+
+func parsePublicKey(raw []byte) (*PublicKey, error) {
+	var jwk jose.JSONWebKey
+	var bounds boundsJSON
+	if err := json.Unmarshal(raw, &jwk); err != nil {
+		return nil, errors.New("not a JWK")
+	}
+	if err := json.Unmarshal(raw, &bounds); err != nil {
+		return nil, errors.New("rescind_publisher or rescind_kinds has the wrong type")
+	}
+	pub, ok := jwk.Key.(ed25519.PublicKey)
+	if !ok {
+		return nil, errors.New("not a public Ed25519 key")
+	}
+	return bindKey(pub, bounds)
+}
+
+func bindKey(pub ed25519.PublicKey, b boundsJSON) (*PublicKey, error) {
+	if err := (&Origin{Publisher: b.Publisher, Incarnation: EventID{1}, Counter: 1}).Validate(); err != nil {
+		return nil, fmt.Errorf("rescind_publisher: %w", err)
+	}
+	for _, kind := range b.Kinds {
+		if _, err := ParseKind(string(kind)); err != nil {
+			return nil, fmt.Errorf("rescind_kinds: %w", err)
+		}
+	}
+	jwk := jose.JSONWebKey{Key: pub}
+	tp, err := jwk.Thumbprint(crypto.SHA256)
+	if err != nil {
+		return nil, fmt.Errorf("thumbprint: %w", err)
+	}
+	return &PublicKey{base64.RawURLEncoding.EncodeToString(tp), pub, b.Publisher, b.Kinds}, nil
+}
+
+// Signer is a publisher's private key. Its String, its JSON and its log value
+// show the key's id only; PrivateJWK is the one way to get the key out.
+type Signer struct {
+	private ed25519.PrivateKey
+	kid     string
+	public  *PublicKey
+}
+
+// NewSigner makes a new key for the publisher, bounded to the kinds (none means all).
+func NewSigner(publisher string, kinds ...Kind) (*Signer, error) {
+	_, private, err := ed25519.GenerateKey(rand.Reader)
+	if err != nil {
+		return nil, fmt.Errorf("making a key: %w", err)
+	}
+	return newSigner(private, boundsJSON{publisher, kinds})
+}
+
+func newSigner(private ed25519.PrivateKey, b boundsJSON) (*Signer, error) {
+	pub, err := bindKey(private.Public().(ed25519.PublicKey), b)
+	if err != nil {
+		return nil, err
+	}
+	return &Signer{private, pub.ID, pub}, nil
+}
+
+// ParseSigner reads a private JWK as PrivateJWK writes it. The error never
+// contains any of it.
+func ParseSigner(data []byte) (*Signer, error) {
+	var jwk jose.JSONWebKey
+	var bounds boundsJSON
+	if json.Unmarshal(data, &jwk) != nil || json.Unmarshal(data, &bounds) != nil {
+		return nil, errors.New("signing key is not a private JWK")
+	}
+	private, ok := jwk.Key.(ed25519.PrivateKey)
+	if !ok {
+		return nil, errors.New("signing key is not a private Ed25519 JWK")
+	}
+	return newSigner(private, bounds)
+}
+
+// PrivateJWK gives the key as a private JWK with its bounds, to be kept in a
+// file of mode 0600.
+func (s *Signer) PrivateJWK() ([]byte, error) {
+	return json.MarshalIndent(struct {
+		Kty string `json:"kty"`
+		Crv string `json:"crv"`
+		X   string `json:"x"`
+		D   string `json:"d"`
+		Kid string `json:"kid"`
+		boundsJSON
+	}{"OKP", "Ed25519", base64.RawURLEncoding.EncodeToString(s.public.Public),
+		base64.RawURLEncoding.EncodeToString(s.private.Seed()), s.kid,
+		boundsJSON{s.public.Publisher, s.public.Kinds}}, "", "  ")
+}
+
+// Public gives the public half, with its bounds.
+func (s *Signer) Public() *PublicKey { return s.public }
+
+// String shows the key's id, never the key.
+func (s *Signer) String() string { return "signer " + s.kid }
+
+// GoString is String, so that %#v shows no key either.
+func (s *Signer) GoString() string { return s.String() }
+
+// MarshalJSON gives the key's id, never the key.
+func (s *Signer) MarshalJSON() ([]byte, error) { return json.Marshal(s.String()) }

@@ -1,0 +1,238 @@
+package events
+
+import (
+	"encoding/base64"
+	"encoding/binary"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"regexp"
+)
+
+// MaxReportedTokens is how many tokens one report names for one event; beyond it
+// the counts stand alone and are marked AtLeast.
+const MaxReportedTokens = 65536
+
+// Agent says who reports.
+type Agent struct {
+	// ID is stable for as long as the agent's directory lives.
+	ID string `json:"id"`
+	// Service and Instance name it for people; together they are unique.
+	Service  string `json:"service"`
+	Instance string `json:"instance"`
+	// Run is new at each start.
+	Run string `json:"run"`
+	// Version is the program's.
+	Version string `json:"version"`
+}
+
+// Name is service/instance.
+func (a Agent) Name() string { return a.Service + "/" + a.Instance }
+
+var (
+	agentID   = regexp.MustCompile(`^[A-Za-z0-9_-]{1,64}$`)
+	agentName = regexp.MustCompile(`^[A-Za-z0-9._:@-]{1,128}$`)
+)
+
+// Validate refuses an agent whose id could not be part of a subject or whose
+// names could not be told apart in a list.
+func (a Agent) Validate() error {
+	if !agentID.MatchString(a.ID) || !agentID.MatchString(a.Run) {
+		return errors.New("agent id and run must be 1 to 64 of letters, digits, _ and -")
+	}
+	if !agentName.MatchString(a.Service) || !agentName.MatchString(a.Instance) {
+		return fmt.Errorf("service %q, instance %q: must be 1 to 128 of letters, digits and ._:@-", a.Service, a.Instance)
+	}
+	if len(a.Version) > 64 {
+		return errors.New("agent version is too long")
+	}
+	return nil
+}
+
+// Position is how far an agent has applied a stream, durably: everything up to
+// Seq of Epoch is in its set and, where it has one, on its disk.
+type Position struct {
+	Epoch string `json:"epoch"`
+	Seq   uint64 `json:"seq"`
+}
+
+// TokenHash names a live token in reports: 64 bits of its Identity. It is
+// unkeyed, so that a token which several agents have seen is counted once.
+type TokenHash uint64
+
+// Hash is the token's name in reports.
+func (id Identity) Hash() TokenHash { return TokenHash(binary.BigEndian.Uint64(id[:8])) }
+
+// TokenHashes is a list that travels as base64url of 8 bytes each.
+type TokenHashes []TokenHash
+
+// MarshalText packs the list.
+func (h TokenHashes) MarshalText() ([]byte, error) {
+	b := make([]byte, 0, 8*len(h))
+	for _, v := range h {
+		b = binary.BigEndian.AppendUint64(b, uint64(v))
+	}
+	return []byte(base64.RawURLEncoding.EncodeToString(b)), nil
+}
+
+// UnmarshalText unpacks at most MaxReportedTokens.
+func (h *TokenHashes) UnmarshalText(text []byte) error {
+	b, err := decodeB64(string(text))
+	if err != nil || len(b)%8 != 0 || len(b) > 8*MaxReportedTokens {
+		return errors.New("token hashes: not base64url of 8-byte names")
+	}
+	out := make(TokenHashes, 0, len(b)/8)
+	for ; len(b) > 0; b = b[8:] {
+		out = append(out, TokenHash(binary.BigEndian.Uint64(b)))
+	}
+	*h = out
+	return nil
+}
+
+// Counted is what an agent found when it applied a rule: which of the live
+// tokens it has seen the rule hits.
+type Counted struct {
+	Event EventID `json:"event"`
+	// Invalidated were accepted before, Previously were refused already.
+	Invalidated TokenHashes `json:"invalidated,omitempty"`
+	Previously  TokenHashes `json:"previously,omitempty"`
+	// InvalidatedCount and PreviouslyCount are the numbers; with AtLeast they
+	// exceed the lists, or the agent has forgotten tokens that it had seen.
+	InvalidatedCount int  `json:"invalidated_count,omitempty"`
+	PreviouslyCount  int  `json:"previously_count,omitempty"`
+	AtLeast          bool `json:"at_least,omitempty"`
+	// Replay marks an event that the agent had applied in an earlier life, and
+	// for which it cannot count again.
+	Replay bool `json:"replay,omitempty"`
+}
+
+// Fault is something that an agent could not take from the bus, or a failure of
+// its own.
+type Fault struct {
+	// Type is one of Reason's names, or disk.
+	Type string `json:"type"`
+	// Stream and Seq say where, when it was read from a stream; Live tells that
+	// it came in on the live subject, which anyone allowed to publish there can
+	// write to.
+	Stream Stream `json:"stream,omitempty"`
+	Seq    uint64 `json:"seq,omitempty"`
+	Live   bool   `json:"live,omitempty"`
+	Detail string `json:"detail,omitempty"`
+}
+
+// Report is an agent's evidence of what it enforces: sent after the disk has it,
+// numbered without gaps within a run, coalesced when much happens.
+type Report struct {
+	Agent  Agent  `json:"agent"`
+	Number uint64 `json:"number"`
+	// Positions are always there.
+	Positions map[Stream]Position `json:"positions"`
+	Counted   []Counted           `json:"counted,omitempty"`
+	Faults    []Fault             `json:"faults,omitempty"`
+}
+
+// State is an agent's own word on what it knows.
+type State string
+
+// The states of an agent.
+const (
+	// Unsynced: it has never held a complete set. Check answers ErrNotReady.
+	Unsynced State = "unsynced"
+	// Rebuilding: its file was lost or damaged and it reads everything again.
+	// Check answers ErrNotReady.
+	Rebuilding State = "rebuilding"
+	// Syncing: it hears beacons and is still reading what it missed.
+	Syncing State = "syncing"
+	// Fresh: it holds everything that was acknowledged up to the bound ago.
+	Fresh State = "fresh"
+	// Stale: it has not heard a beacon within the bound, or a stream lacks events.
+	Stale State = "stale"
+	// Untrusted: it keeps events that it cannot read, any of which may be a
+	// revocation.
+	Untrusted State = "untrusted"
+)
+
+// Moment says why a status was sent.
+type Moment string
+
+// The moments of a status.
+const (
+	Hello   Moment = "hello"
+	Regular Moment = "status"
+	Goodbye Moment = "goodbye"
+)
+
+// Status is what an agent says every few seconds, at its start and at its end.
+type Status struct {
+	Agent  Agent  `json:"agent"`
+	Moment Moment `json:"moment"`
+	State  State  `json:"state"`
+	// Reports is the number of the last report sent in this run.
+	Reports   uint64              `json:"reports"`
+	Positions map[Stream]Position `json:"positions"`
+	// Lag is how many events it knows of and has not applied.
+	Lag uint64 `json:"lag"`
+	// Entries and Digest describe its set; sets with the same events have the
+	// same digest.
+	Entries int    `json:"entries"`
+	Digest  string `json:"digest"`
+	Parked  int    `json:"parked,omitempty"`
+	// Rejected counts refused messages by Reason's names since the start.
+	Rejected map[string]uint64 `json:"rejected,omitempty"`
+	// Disk is the last write error, "" when the disk works.
+	Disk string `json:"disk,omitempty"`
+}
+
+// Ask is what a publisher sends to agents: send a status, or send the reports
+// From to To (inclusive) again.
+type Ask struct {
+	From uint64 `json:"from,omitempty"`
+	To   uint64 `json:"to,omitempty"`
+}
+
+// Answer is an agent's reply to a Query.
+type Answer struct {
+	Query EventID `json:"query"`
+	Agent Agent   `json:"agent"`
+	Counted
+	// Refresh describes a refresh token asked about by its identity.
+	Refresh *RefreshToken `json:"refresh,omitempty"`
+}
+
+// RefreshToken is what was said of a refresh token when it was observed.
+type RefreshToken struct {
+	Realm   string `json:"realm"`
+	User    string `json:"user,omitempty"`
+	Expires int64  `json:"expires"`
+}
+
+// maxMessage is the longest unsigned message that is decoded, in bytes.
+const maxMessage = 2 << 20
+
+// Decode reads a Report, Status, Ask or Answer: JSON of at most 2 MiB that,
+// where it names an agent, names a valid one.
+func Decode[T Report | Status | Ask | Answer](data []byte) (*T, error) {
+	if len(data) > maxMessage {
+		return nil, fmt.Errorf("%w: longer than %d bytes", ErrMalformed, maxMessage)
+	}
+	v := new(T)
+	if err := json.Unmarshal(data, v); err != nil {
+		return nil, fmt.Errorf("%w: not a JSON object of the right types", ErrMalformed)
+	}
+	var err error
+	switch m := any(v).(type) {
+	case *Report:
+		err = m.Agent.Validate()
+		if m.Number == 0 {
+			err = errors.Join(err, errors.New("report without a number"))
+		}
+	case *Status:
+		err = m.Agent.Validate()
+	case *Answer:
+		err = m.Agent.Validate()
+	}
+	if err != nil {
+		return nil, fmt.Errorf("%w: %w", ErrMalformed, err)
+	}
+	return v, nil
+}

@@ -1,0 +1,206 @@
+package events
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"math"
+	"slices"
+	"strings"
+	"time"
+)
+
+// MaxTokenBytes is the longest token that is read, in bytes.
+const MaxTokenBytes = 16 << 10
+
+// ErrMalformedToken is returned for what is not a JWT in compact form by the
+// strict reading that every agent and publisher shares. Guards refuse such a
+// token; they never take it for one that is not revoked.
+var ErrMalformedToken = errors.New("malformed token")
+
+// ErrNotAccessToken is returned for a JWT that says it is something else than
+// an access, ID or refresh token: a security event, a logout token or a status
+// list (RFC 8417 section 4.2, RFC 8725 section 3.11).
+var ErrNotAccessToken = errors.New("not an access token")
+
+// Token is what revocations are matched against: what a token says, without
+// its text. The zero Token matches nothing but realm and all.
+type Token struct {
+	// Identity is the token's own name on a denylist.
+	Identity Identity
+	// Issuer is iss, "" when absent.
+	Issuer string
+	// JTI is jti when it is a non-empty string. Identity rests on it only when
+	// Issuer is not empty either.
+	JTI string
+	// IssuedAt, AuthTime and Expires are iat, auth_time and exp in Unix seconds,
+	// iat and auth_time rounded down and exp up; 0 when absent. A literal 0
+	// counts as absent, which errs towards refusing.
+	IssuedAt, AuthTime, Expires int64
+
+	issuer Key
+	claims []claim
+}
+
+type claim struct {
+	name string
+	key  Key
+}
+
+// notAccess are the typ values (RFC 7515 section 4.1.9) that mark a JWT as
+// something that must not be accepted in an access token's place.
+var notAccess = []string{"secevent+jwt", "logout+jwt", "statuslist+jwt",
+	typeBeacon, typeQuery, typeReceipt}
+
+// LooksLikeJWT tells whether raw has the shape of a compact JWS: three parts
+// between dots. What does not is an opaque token.
+func LooksLikeJWT(raw string) bool { return strings.Count(raw, ".") == 2 }
+
+// ParseToken reads a JWT in compact form: at most MaxTokenBytes, three parts of
+// strict base64url, a header without crit or b64, a payload without duplicate
+// names, iss, sub and sid strings where present, times in [0, 2^53). It does
+// not verify the signature, and the times are not compared with a clock.
+//
+// The error is ErrMalformedToken or ErrNotAccessToken with the reason, never
+// with any part of the token. ParseToken does no I/O.
+func ParseToken(raw string) (*Token, error) {
+	if len(raw) > MaxTokenBytes {
+		return nil, fmt.Errorf("%w: longer than %d bytes", ErrMalformedToken, MaxTokenBytes)
+	}
+	parts := strings.Split(raw, ".")
+	if len(parts) != 3 || parts[0] == "" || parts[1] == "" {
+		return nil, fmt.Errorf("%w: not three parts", ErrMalformedToken)
+	}
+	if _, err := decodeB64(parts[2]); err != nil {
+		return nil, fmt.Errorf("%w: signature is not base64url", ErrMalformedToken)
+	}
+	if err := checkHeader(parts[0]); err != nil {
+		return nil, err
+	}
+	payload, err := decodeB64(parts[1])
+	if err != nil {
+		return nil, fmt.Errorf("%w: payload is not base64url", ErrMalformedToken)
+	}
+	t, err := tokenFromClaims(payload)
+	if err != nil {
+		return nil, err
+	}
+	if t.Issuer != "" && t.JTI != "" {
+		t.Identity = JTIIdentity(t.Issuer, t.JTI)
+	} else {
+		t.Identity = SignedIdentity(parts[0] + "." + parts[1])
+	}
+	return t, nil
+}
+
+func checkHeader(part string) error {
+	b, err := decodeB64(part)
+	if err != nil {
+		return fmt.Errorf("%w: header is not base64url", ErrMalformedToken)
+	}
+	h, err := parseObject(b)
+	if err != nil {
+		return fmt.Errorf("%w: header: %w", ErrMalformedToken, err)
+	}
+	alg, err := h.str("alg")
+	if err != nil || alg == "" || strings.EqualFold(alg, "none") {
+		return fmt.Errorf("%w: header has no alg to verify with", ErrMalformedToken)
+	}
+	if h.has("crit") || h.has("b64") {
+		return fmt.Errorf("%w: header has crit or b64", ErrMalformedToken)
+	}
+	typ, err := h.str("typ")
+	if err != nil {
+		return fmt.Errorf("%w: header: %w", ErrMalformedToken, err)
+	}
+	typ = strings.TrimPrefix(strings.ToLower(typ), "application/")
+	if slices.Contains(notAccess, typ) {
+		return fmt.Errorf("%w: typ is %s", ErrNotAccessToken, typ)
+	}
+	return nil
+}
+
+func tokenFromClaims(payload []byte) (*Token, error) {
+	o, err := parseObject(payload)
+	if err != nil {
+		return nil, fmt.Errorf("%w: payload: %w", ErrMalformedToken, err)
+	}
+	if o.has("events") {
+		return nil, fmt.Errorf("%w: it has an events claim", ErrNotAccessToken)
+	}
+	t := &Token{}
+	var errs [6]error
+	t.Issuer, errs[0] = o.str("iss")
+	_, errs[1] = o.str("sub")
+	_, errs[2] = o.str("sid")
+	t.IssuedAt, _, errs[3] = o.seconds("iat", math.Floor)
+	t.AuthTime, _, errs[4] = o.seconds("auth_time", math.Floor)
+	t.Expires, _, errs[5] = o.seconds("exp", math.Ceil)
+	if err := errors.Join(errs[:]...); err != nil {
+		return nil, fmt.Errorf("%w: %w", ErrMalformedToken, err)
+	}
+	t.JTI, _ = rawString(o["jti"])
+	t.issuer = IssuerKey(t.Issuer)
+	for name, raw := range o {
+		if v, ok := rawString(raw); ok {
+			t.claims = append(t.claims, claim{name, ClaimKey(name, v)})
+		}
+	}
+	slices.SortFunc(t.claims, func(a, b claim) int { return strings.Compare(a.name, b.name) })
+	return t, nil
+}
+
+// TokenFromClaims reads an already verified claims set, as golang-jwt gives it
+// (jwt.MapClaims is a map[string]any), when the token's text is not at hand. It
+// needs string iss and jti: without the text a token has no other identity.
+func TokenFromClaims(claims map[string]any) (*Token, error) {
+	payload, err := json.Marshal(claims)
+	if err != nil {
+		return nil, fmt.Errorf("%w: claims cannot be encoded", ErrMalformedToken)
+	}
+	t, err := tokenFromClaims(payload)
+	if err != nil {
+		return nil, err
+	}
+	if t.Issuer == "" || t.JTI == "" {
+		return nil, fmt.Errorf("%w: claims without iss and jti have no identity", ErrMalformedToken)
+	}
+	t.Identity = JTIIdentity(t.Issuer, t.JTI)
+	return t, nil
+}
+
+// OpaqueToken is the Token of a token that is not a JWT: it has an identity and
+// nothing else.
+func OpaqueToken(raw string) (*Token, error) {
+	if raw == "" || len(raw) > MaxTokenBytes {
+		return nil, fmt.Errorf("%w: empty or longer than %d bytes", ErrMalformedToken, MaxTokenBytes)
+	}
+	return &Token{Identity: OpaqueIdentity(raw), issuer: IssuerKey("")}, nil
+}
+
+// Expired tells whether the token's exp, if any, is at or before now.
+func (t *Token) Expired(now time.Time) bool { return t.Expires != 0 && t.Expires <= now.Unix() }
+
+// IssuerKey is the key of the token's issuer, the same as IssuerKey(t.Issuer).
+func (t *Token) IssuerKey() Key { return t.issuer }
+
+// Claim gives the key of the token's top-level string claim of that name, and
+// whether there is one.
+func (t *Token) Claim(name string) (Key, bool) {
+	for i := range t.claims {
+		if t.claims[i].name == name {
+			return t.claims[i].key, true
+		}
+	}
+	return Key{}, false
+}
+
+// ClaimKeys gives the keys of the token's top-level string claims, in the order
+// of their names.
+func (t *Token) ClaimKeys() []Key {
+	keys := make([]Key, len(t.claims))
+	for i, c := range t.claims {
+		keys[i] = c.key
+	}
+	return keys
+}
