@@ -24,8 +24,8 @@ type Beacon struct {
 	// Origin's Counter is the beacon's number within the incarnation, from 1,
 	// only rising.
 	Origin Origin `json:"publisher"`
-	// SentAt is the publisher's clock in Unix milliseconds, read after the
-	// watermarks were asked for: what they say was true at that time or later.
+	// SentAt is the publisher's clock in Unix milliseconds, read before the
+	// watermarks are asked for: they cover all that was acknowledged by then.
 	SentAt  int64                `json:"sent_at"`
 	Streams map[Stream]Watermark `json:"streams"`
 }
@@ -104,6 +104,9 @@ func (k *KeySet) OpenQuery(fleet Fleet, raw []byte) (*Query, error) {
 	err = q.Target.Validate()
 	if q.ID.IsZero() {
 		err = errors.Join(err, errors.New("query without an id"))
+	}
+	if q.SentAt <= 0 || q.SentAt >= maxTime {
+		err = errors.Join(err, errors.New("query without a send time"))
 	}
 	if err != nil {
 		return nil, fmt.Errorf("%w: %w", ErrMalformed, err)

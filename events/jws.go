@@ -81,21 +81,32 @@ func (s *Signer) sign(typ string, claims any) ([]byte, error) {
 		return nil, fmt.Errorf("encoding claims: %w", err)
 	}
 	signed := base64.RawURLEncoding.EncodeToString(h) + "." + base64.RawURLEncoding.EncodeToString(payload)
-	sig, err := jwt.SigningMethodEdDSA.Sign(signed, s.private)
+	sig, err := jwt.SigningMethodEdDSA.Sign(signed, s.private())
 	if err != nil {
 		return nil, fmt.Errorf("signing: %w", err)
 	}
-	return []byte(signed + "." + base64.RawURLEncoding.EncodeToString(sig)), nil
+	raw := []byte(signed + "." + base64.RawURLEncoding.EncodeToString(sig))
+	if limit := maxBytes(typ); len(raw) > limit {
+		return nil, fmt.Errorf("%s is %d bytes long, more than %d", typ, len(raw), limit)
+	}
+	return raw, nil
+}
+
+func maxBytes(typ string) int {
+	if typ == typeReceipt {
+		return MaxReceiptBytes
+	}
+	return MaxEventBytes
 }
 
 // open verifies a compact JWS of the given typ and gives its payload and the key
 // that signed it. The algorithm is fixed (RFC 8725 section 3.1): a header that
 // names another is malformed.
 func (k *KeySet) open(typ string, raw []byte) ([]byte, *PublicKey, error) {
-	if len(raw) > MaxEventBytes {
-		return nil, nil, fmt.Errorf("%w: longer than %d bytes", ErrMalformed, MaxEventBytes)
+	if limit := maxBytes(typ); len(raw) > limit {
+		return nil, nil, fmt.Errorf("%w: longer than %d bytes", ErrMalformed, limit)
 	}
-	parts := strings.Split(string(raw), ".")
+	parts := strings.SplitN(string(raw), ".", 4)
 	if len(parts) != 3 {
 		return nil, nil, fmt.Errorf("%w: not a compact JWS", ErrMalformed)
 	}
@@ -163,12 +174,9 @@ func openMessage[T any](k *KeySet, typ string, fleet Fleet, raw []byte, origin f
 	if err != nil {
 		return nil, nil, err
 	}
-	if _, err := parseObject(payload); err != nil {
-		return nil, nil, fmt.Errorf("%w: %w", ErrMalformed, err)
-	}
 	var c claimsOf[T]
-	if err := json.Unmarshal(payload, &c); err != nil {
-		return nil, nil, fmt.Errorf("%w: claims have the wrong types", ErrMalformed)
+	if err := decodeObject(payload, &c); err != nil {
+		return nil, nil, fmt.Errorf("%w: %w", ErrMalformed, err)
 	}
 	if c.Audience != fleet {
 		return nil, nil, ErrAudience

@@ -58,23 +58,26 @@ func NewKeySet(keys ...*PublicKey) *KeySet {
 
 // ParseKeySet reads a JWKS (RFC 7517 section 5) in which each key has kty OKP,
 // crv Ed25519 and the member rescind_publisher; rescind_kinds may bound it
-// further. It refuses a set without keys, a private key, and a key that it
-// cannot bind: a key of another use has no place in this file.
+// further. It refuses a set without keys, a private key, a key that stands there
+// twice, and one that it cannot bind: a key of another use has no place in this
+// file, and a bound that it does not know would be no bound.
 func ParseKeySet(data []byte) (*KeySet, error) {
-	var doc struct {
-		Keys []json.RawMessage `json:"keys"`
-	}
-	if err := json.Unmarshal(data, &doc); err != nil {
+	doc, err := parseObject(data)
+	if err != nil {
 		return nil, fmt.Errorf("key set is not a JWKS: %w", err)
 	}
-	if len(doc.Keys) == 0 {
+	var keys []json.RawMessage
+	if json.Unmarshal(doc["keys"], &keys) != nil || len(keys) == 0 {
 		return nil, errors.New("key set has no keys")
 	}
 	set := NewKeySet()
-	for i, raw := range doc.Keys {
+	for i, raw := range keys {
 		k, err := parsePublicKey(raw)
 		if err != nil {
 			return nil, fmt.Errorf("key %d of the key set: %w", i, err)
+		}
+		if set.Has(k.ID) {
+			return nil, fmt.Errorf("key %d of the key set: the same key stands there twice", i)
 		}
 		set.keys[k.ID] = k
 	}
@@ -120,18 +123,41 @@ func (k *KeySet) MarshalJSON() ([]byte, error) {
 
 func parsePublicKey(raw []byte) (*PublicKey, error) {
 	var jwk jose.JSONWebKey
-	var bounds boundsJSON
 	if err := json.Unmarshal(raw, &jwk); err != nil {
 		return nil, errors.New("not a JWK")
 	}
-	if err := json.Unmarshal(raw, &bounds); err != nil {
-		return nil, errors.New("rescind_publisher or rescind_kinds has the wrong type")
+	bounds, err := parseBounds(raw)
+	if err != nil {
+		return nil, err
+	}
+	if jwk.Use != "" && jwk.Use != "sig" {
+		return nil, errors.New("not a key for signatures")
 	}
 	pub, ok := jwk.Key.(ed25519.PublicKey)
 	if !ok {
 		return nil, errors.New("not a public Ed25519 key")
 	}
 	return bindKey(pub, bounds)
+}
+
+// parseBounds reads a JWK's own members of rescind. A misspelt one is refused, as
+// is an empty list of kinds: either would leave the key without its bounds.
+func parseBounds(raw []byte) (b boundsJSON, err error) {
+	o, err := parseObject(raw)
+	if err != nil {
+		return b, err
+	}
+	for name := range o {
+		if name != "rescind_publisher" && name != "rescind_kinds" && strings.HasPrefix(strings.ToLower(name), "rescind") {
+			return b, fmt.Errorf("unknown member %q", name)
+		}
+	}
+	b.Publisher, err = o.str("rescind_publisher")
+	err = errors.Join(err, o.into("rescind_kinds", &b.Kinds))
+	if err == nil && o.has("rescind_kinds") && len(b.Kinds) == 0 {
+		err = errors.New("rescind_kinds is empty: leave it out to allow all")
+	}
+	return b, err
 }
 
 func bindKey(pub ed25519.PublicKey, b boundsJSON) (*PublicKey, error) {
@@ -148,13 +174,15 @@ func bindKey(pub ed25519.PublicKey, b boundsJSON) (*PublicKey, error) {
 	if err != nil {
 		return nil, fmt.Errorf("thumbprint: %w", err)
 	}
-	return &PublicKey{base64.RawURLEncoding.EncodeToString(tp), pub, b.Publisher, b.Kinds}, nil
+	return &PublicKey{base64.RawURLEncoding.EncodeToString(tp), pub, b.Publisher, slices.Clone(b.Kinds)}, nil
 }
 
 // Signer is a publisher's private key. Its String, its JSON and its log value
 // show the key's id only; PrivateJWK is the one way to get the key out.
 type Signer struct {
-	private ed25519.PrivateKey
+	// A func is the one thing that no printer of values looks into, whatever
+	// struct the Signer is part of.
+	private func() ed25519.PrivateKey
 	kid     string
 	public  *PublicKey
 }
@@ -173,16 +201,19 @@ func newSigner(private ed25519.PrivateKey, b boundsJSON) (*Signer, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &Signer{private, pub.ID, pub}, nil
+	return &Signer{func() ed25519.PrivateKey { return private }, pub.ID, pub}, nil
 }
 
 // ParseSigner reads a private JWK as PrivateJWK writes it. The error never
-// contains any of it.
+// contains any of the key.
 func ParseSigner(data []byte) (*Signer, error) {
 	var jwk jose.JSONWebKey
-	var bounds boundsJSON
-	if json.Unmarshal(data, &jwk) != nil || json.Unmarshal(data, &bounds) != nil {
+	if json.Unmarshal(data, &jwk) != nil {
 		return nil, errors.New("signing key is not a private JWK")
+	}
+	bounds, err := parseBounds(data)
+	if err != nil {
+		return nil, fmt.Errorf("signing key: %w", err)
 	}
 	private, ok := jwk.Key.(ed25519.PrivateKey)
 	if !ok {
@@ -202,7 +233,7 @@ func (s *Signer) PrivateJWK() ([]byte, error) {
 		Kid string `json:"kid"`
 		boundsJSON
 	}{"OKP", "Ed25519", base64.RawURLEncoding.EncodeToString(s.public.Public),
-		base64.RawURLEncoding.EncodeToString(s.private.Seed()), s.kid,
+		base64.RawURLEncoding.EncodeToString(s.private().Seed()), s.kid,
 		boundsJSON{s.public.Publisher, s.public.Kinds}}, "", "  ")
 }
 
@@ -210,10 +241,10 @@ func (s *Signer) PrivateJWK() ([]byte, error) {
 func (s *Signer) Public() *PublicKey { return s.public }
 
 // String shows the key's id, never the key.
-func (s *Signer) String() string { return "signer " + s.kid }
+func (s Signer) String() string { return "signer " + s.kid }
 
 // GoString is String, so that %#v shows no key either.
-func (s *Signer) GoString() string { return s.String() }
+func (s Signer) GoString() string { return s.String() }
 
 // MarshalJSON gives the key's id, never the key.
-func (s *Signer) MarshalJSON() ([]byte, error) { return json.Marshal(s.String()) }
+func (s Signer) MarshalJSON() ([]byte, error) { return json.Marshal(s.String()) }

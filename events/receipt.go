@@ -84,7 +84,7 @@ type OutcomeError struct {
 }
 
 // SignReceipt signs a receipt of the publisher whose public URL is issuer, with
-// iat now in Unix seconds.
+// iat now in Unix seconds. It refuses one longer than MaxReceiptBytes.
 func (s *Signer) SignReceipt(fleet Fleet, issuer string, now int64, r *Receipt) ([]byte, error) {
 	return s.sign(typeReceipt, claimsOf[*Receipt]{issuer, fleet, now, r})
 }

@@ -3,7 +3,6 @@ package events
 import (
 	"encoding/base64"
 	"encoding/binary"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"regexp"
@@ -106,6 +105,14 @@ type Counted struct {
 	Replay bool `json:"replay,omitempty"`
 }
 
+// validate refuses counts that would take away from those of other agents.
+func (c *Counted) validate() error {
+	if c.InvalidatedCount < 0 || c.PreviouslyCount < 0 {
+		return errors.New("a count is negative")
+	}
+	return nil
+}
+
 // Fault is something that an agent could not take from the bus, or a failure of
 // its own.
 type Fault struct {
@@ -125,8 +132,9 @@ type Fault struct {
 type Report struct {
 	Agent  Agent  `json:"agent"`
 	Number uint64 `json:"number"`
-	// Positions are always there.
-	Positions map[Stream]Position `json:"positions"`
+	// Positions are there unless more reports follow at once: they come after the
+	// counts of all that they stand for.
+	Positions map[Stream]Position `json:"positions,omitempty"`
 	Counted   []Counted           `json:"counted,omitempty"`
 	Faults    []Fault             `json:"faults,omitempty"`
 }
@@ -210,14 +218,14 @@ type RefreshToken struct {
 const maxMessage = 2 << 20
 
 // Decode reads a Report, Status, Ask or Answer: JSON of at most 2 MiB that,
-// where it names an agent, names a valid one.
+// where it names an agent, names a valid one, and whose counts are not negative.
 func Decode[T Report | Status | Ask | Answer](data []byte) (*T, error) {
 	if len(data) > maxMessage {
 		return nil, fmt.Errorf("%w: longer than %d bytes", ErrMalformed, maxMessage)
 	}
 	v := new(T)
-	if err := json.Unmarshal(data, v); err != nil {
-		return nil, fmt.Errorf("%w: not a JSON object of the right types", ErrMalformed)
+	if err := decodeObject(data, v); err != nil {
+		return nil, fmt.Errorf("%w: %w", ErrMalformed, err)
 	}
 	var err error
 	switch m := any(v).(type) {
@@ -226,10 +234,17 @@ func Decode[T Report | Status | Ask | Answer](data []byte) (*T, error) {
 		if m.Number == 0 {
 			err = errors.Join(err, errors.New("report without a number"))
 		}
+		for i := range m.Counted {
+			err = errors.Join(err, m.Counted[i].validate())
+		}
 	case *Status:
 		err = m.Agent.Validate()
 	case *Answer:
-		err = m.Agent.Validate()
+		err = errors.Join(m.Agent.Validate(), m.Counted.validate())
+	case *Ask:
+		if m.From > m.To || (m.From == 0) != (m.To == 0) {
+			err = errors.New("ask for reports from none to some, or backwards")
+		}
 	}
 	if err != nil {
 		return nil, fmt.Errorf("%w: %w", ErrMalformed, err)

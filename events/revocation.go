@@ -4,6 +4,8 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+	"unicode"
+	"unicode/utf8"
 )
 
 // Version is the version of the event body that this package writes and reads.
@@ -12,6 +14,10 @@ const Version = 1
 // MaxEventBytes is the longest signed event, in bytes. Publishers check it
 // before an event is given a counter.
 const MaxEventBytes = 256 << 10
+
+// MaxReceiptBytes is the longest signed receipt, in bytes, which is the longest
+// message that a NATS server takes by default: a receipt names every agent.
+const MaxReceiptBytes = 1 << 20
 
 // MaxReasonBytes is the longest reason that an event carries.
 const MaxReasonBytes = 1024
@@ -79,7 +85,7 @@ func (r *Revocation) Validate() error {
 	if r.ID.IsZero() || r.Txn.IsZero() {
 		return errors.New("event has no jti or no txn")
 	}
-	if r.Issuer == "" || len(r.Issuer) > MaxValueBytes {
+	if r.Issuer == "" || !isText(r.Issuer, MaxValueBytes) {
 		return errors.New("event has no usable iss")
 	}
 	if err := r.Fleet.Validate(); err != nil {
@@ -91,8 +97,8 @@ func (r *Revocation) Validate() error {
 	if _, err := ParseInitiator(string(r.Initiator)); err != nil {
 		return err
 	}
-	if len(r.Reason) > MaxReasonBytes || len(r.Cause) > 64 {
-		return errors.New("event's reason or cause is too long")
+	if !isText(r.Reason, MaxReasonBytes) || !isText(r.Cause, 64) {
+		return errors.New("event's reason or cause is too long or not UTF-8")
 	}
 	if err := r.Origin.Validate(); err != nil {
 		return err
@@ -117,11 +123,19 @@ func (r *Revocation) validateTimes() error {
 
 // Validate refuses an origin without publisher, incarnation or counter.
 func (o *Origin) Validate() error {
-	if o.Publisher == "" || len(o.Publisher) > 64 || strings.ContainsAny(o.Publisher, " .*>\t\r\n") {
-		return errors.New("publisher id must be 1 to 64 bytes without blanks, dots, * and >")
+	if o.Publisher == "" || !isText(o.Publisher, 64) || strings.ContainsFunc(o.Publisher, notInSubject) {
+		return errors.New("publisher id must be 1 to 64 bytes of UTF-8 without blanks, dots, * and >")
 	}
 	if o.Incarnation.IsZero() || o.Counter == 0 {
 		return errors.New("event has no incarnation or no counter")
 	}
 	return nil
 }
+
+func notInSubject(r rune) bool {
+	return strings.ContainsRune(".*>", r) || unicode.IsSpace(r) || unicode.IsControl(r)
+}
+
+// isText tells whether s is UTF-8 of at most limit bytes. What is not would be
+// changed by encoding it, and then hit something else than what was checked.
+func isText(s string, limit int) bool { return len(s) <= limit && utf8.ValidString(s) }

@@ -75,14 +75,7 @@ func (s *Signer) Sign(r *Revocation) ([]byte, error) {
 	if r.Origin.Publisher != s.public.Publisher || !s.public.maySign(r.Target.Kind) {
 		return nil, ErrKeyBounds
 	}
-	raw, err := s.sign(typeEvent, encodeSET(r))
-	if err != nil {
-		return nil, err
-	}
-	if len(raw) > MaxEventBytes {
-		return nil, fmt.Errorf("event is %d bytes long, more than %d", len(raw), MaxEventBytes)
-	}
-	return raw, nil
+	return s.sign(typeEvent, encodeSET(r))
 }
 
 func encodeSET(r *Revocation) setJSON {
@@ -184,7 +177,7 @@ func decodeBody(r *Revocation, raw json.RawMessage) error {
 	}
 	reason := map[string]string{}
 	var initiator string
-	var errs [7]error
+	var errs [6]error
 	initiator, errs[0] = o.str("initiating_entity")
 	errs[1] = o.into("reason_admin", &reason)
 	r.NotBefore, _, errs[2] = o.seconds("not_before", math.Floor)
@@ -203,25 +196,28 @@ func decodeMatch(r *Revocation, raw json.RawMessage) error {
 	if err != nil {
 		return fmt.Errorf("%w: match: %w", ErrMalformed, err)
 	}
-	var mechanism, kind string
-	t := &r.Target
-	var errs [10]error
-	mechanism, errs[0] = o.str("mechanism")
-	kind, errs[1] = o.str("kind")
-	t.Realm, errs[2] = o.str("realm")
-	t.Claim, errs[3] = o.str("claim")
-	t.Value, errs[4] = o.str("value")
-	t.Issuer, errs[5] = o.str("iss")
-	t.JTI, errs[6] = o.str("jti")
-	errs[7] = o.into("issuers", &t.Issuers)
-	errs[8] = o.into("ids", &t.Identities)
-	errs[9] = o.into("event", &t.Lifted)
-	if err := errors.Join(errs[:]...); err != nil {
+	kind, err := o.str("kind")
+	if err != nil {
 		return fmt.Errorf("%w: match: %w", ErrMalformed, err)
 	}
-	t.Kind = Kind(kind)
-	if _, err := ParseKind(kind); err != nil {
+	t := &r.Target
+	// The kind comes first: another kind may have other members.
+	if t.Kind, err = ParseKind(kind); err != nil {
 		return fmt.Errorf("%w: kind", ErrUnsupported)
+	}
+	var mechanism string
+	var errs [9]error
+	mechanism, errs[0] = o.str("mechanism")
+	t.Realm, errs[1] = o.str("realm")
+	t.Claim, errs[2] = o.str("claim")
+	t.Value, errs[3] = o.str("value")
+	t.Issuer, errs[4] = o.str("iss")
+	t.JTI, errs[5] = o.str("jti")
+	errs[6] = o.into("issuers", &t.Issuers)
+	errs[7] = o.into("ids", &t.Identities)
+	errs[8] = o.into("event", &t.Lifted)
+	if err := errors.Join(errs[:]...); err != nil {
+		return fmt.Errorf("%w: match: %w", ErrMalformed, err)
 	}
 	if Mechanism(mechanism) != t.Kind.Mechanism() {
 		return fmt.Errorf("%w: kind %s under another mechanism", ErrMalformed, kind)

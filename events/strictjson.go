@@ -6,9 +6,11 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"math"
 	"strconv"
+	"unicode/utf16"
 	"unicode/utf8"
+
+	exact "github.com/go-jose/go-jose/v4/json"
 )
 
 // object is a JSON object's members by their exact names. encoding/json alone
@@ -16,11 +18,11 @@ import (
 // duplicate win; both are ways around a revocation.
 type object map[string]json.RawMessage
 
-// parseObject reads exactly one JSON object, refusing duplicate names, invalid
-// UTF-8 and anything behind it.
+// parseObject reads exactly one JSON object, refusing duplicate names, text that
+// is not Unicode and anything behind it.
 func parseObject(data []byte) (object, error) {
-	if !utf8.Valid(data) {
-		return nil, errors.New("not valid UTF-8")
+	if err := checkText(data); err != nil {
+		return nil, err
 	}
 	dec := json.NewDecoder(bytes.NewReader(data))
 	if t, err := dec.Token(); err != nil || t != json.Delim('{') {
@@ -66,13 +68,62 @@ func (o object) str(name string) (string, error) {
 	return s, nil
 }
 
-// into decodes a member into v when present.
+// decodeObject reads exactly one JSON object into the struct v by the rules of
+// parseObject, which hold for the objects within it too.
+func decodeObject(data []byte, v any) error {
+	if err := checkText(data); err != nil {
+		return err
+	}
+	if !bytes.HasPrefix(bytes.TrimLeft(data, " \t\r\n"), []byte("{")) {
+		return errors.New("not a JSON object")
+	}
+	if exact.Unmarshal(data, v) != nil {
+		return errors.New("a member has the wrong type or appears twice")
+	}
+	return nil
+}
+
+// checkText refuses invalid UTF-8 and escaped halves of surrogate pairs.
+// encoding/json reads each of them as U+FFFD, by which strings that differ, such
+// as the jti of two tokens, would become one.
+func checkText(data []byte) error {
+	if !utf8.Valid(data) {
+		return errors.New("not valid UTF-8")
+	}
+	for i := 0; i < len(data); i++ {
+		if data[i] != '\\' {
+			continue
+		}
+		if r := escaped(data[i:]); utf16.IsSurrogate(r) {
+			if utf16.DecodeRune(r, escaped(data[i+6:])) == utf8.RuneError {
+				return errors.New("half of a surrogate pair")
+			}
+			i += 6
+		}
+		i++ // what is escaped may itself be a backslash
+	}
+	return nil
+}
+
+// escaped gives the code unit of the \uXXXX that b begins with, -1 if it does not.
+func escaped(b []byte) rune {
+	if len(b) < 6 || b[0] != '\\' || b[1] != 'u' {
+		return -1
+	}
+	n, err := strconv.ParseUint(string(b[2:6]), 16, 16)
+	if err != nil {
+		return -1
+	}
+	return rune(n)
+}
+
+// into decodes a member into v when present; null is no value of any type.
 func (o object) into(name string, v any) error {
 	raw, ok := o[name]
 	if !ok {
 		return nil
 	}
-	if err := json.Unmarshal(raw, v); err != nil {
+	if string(raw) == "null" || exact.Unmarshal(raw, v) != nil {
 		return fmt.Errorf("member %s has the wrong type", name)
 	}
 	return nil
@@ -97,11 +148,8 @@ func (o object) seconds(name string, round func(float64) float64) (int64, bool, 
 		}
 		return n, true, nil
 	}
-	if len(raw) == 0 || raw[0] == '"' {
-		return 0, false, bad
-	}
 	f, err := strconv.ParseFloat(string(raw), 64)
-	if err != nil || math.IsNaN(f) || f < 0 || f >= maxTime {
+	if err != nil || f < 0 || f >= maxTime {
 		return 0, false, bad
 	}
 	return int64(round(f)), true, nil

@@ -121,8 +121,10 @@ func (t *Target) Validate() error {
 	}
 	m := t.Kind.Mechanism()
 	switch {
-	case m != ByIdentity && (len(t.Identities) > 0 || t.JTI != "" || t.Issuer != ""):
+	case m != ByIdentity && len(t.Identities) > 0:
 		return fmt.Errorf("target %s takes no identities", t.Kind)
+	case t.Kind != KindToken && (t.JTI != "" || t.Issuer != ""):
+		return fmt.Errorf("target %s takes no iss and no jti", t.Kind)
 	case m != ByClaim && (t.Claim != "" || t.Value != ""):
 		return fmt.Errorf("target %s takes no claim", t.Kind)
 	case m != ByEvent && !t.Lifted.IsZero():
@@ -138,12 +140,15 @@ func (t *Target) validateLimits() error {
 		return fmt.Errorf("more than %d issuers", MaxIssuers)
 	}
 	for _, s := range append([]string{t.Realm, t.Claim, t.Value, t.Issuer, t.JTI}, t.Issuers...) {
-		if len(s) > MaxValueBytes {
-			return fmt.Errorf("a value of the target is longer than %d bytes", MaxValueBytes)
+		if !isText(s, MaxValueBytes) {
+			return fmt.Errorf("a value of the target is longer than %d bytes or not UTF-8", MaxValueBytes)
 		}
 	}
 	if slices.Contains(t.Issuers, "") {
 		return errors.New("an issuer of the target is empty")
+	}
+	if slices.Contains(t.Identities, Identity{}) {
+		return errors.New("an identity of the target is not set")
 	}
 	return nil
 }

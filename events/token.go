@@ -24,7 +24,7 @@ var ErrMalformedToken = errors.New("malformed token")
 var ErrNotAccessToken = errors.New("not an access token")
 
 // Token is what revocations are matched against: what a token says, without
-// its text. The zero Token matches nothing but realm and all.
+// its text. The zero Token matches nothing but all.
 type Token struct {
 	// Identity is the token's own name on a denylist.
 	Identity Identity
@@ -67,7 +67,7 @@ func ParseToken(raw string) (*Token, error) {
 	if len(raw) > MaxTokenBytes {
 		return nil, fmt.Errorf("%w: longer than %d bytes", ErrMalformedToken, MaxTokenBytes)
 	}
-	parts := strings.Split(raw, ".")
+	parts := strings.SplitN(raw, ".", 4)
 	if len(parts) != 3 || parts[0] == "" || parts[1] == "" {
 		return nil, fmt.Errorf("%w: not three parts", ErrMalformedToken)
 	}
