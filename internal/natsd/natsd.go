@@ -1,0 +1,171 @@
+// Package natsd runs a nats-server inside the program, with the settings that
+// rescind documents: JetStream on a file store that is synced at every write. It
+// is a package of its own so that who embeds an agent never links the server.
+package natsd
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"os"
+	"path/filepath"
+	"strconv"
+	"sync"
+	"time"
+
+	"github.com/nats-io/nats-server/v2/server"
+)
+
+// DefaultListen is where the server listens when nothing else is configured.
+const DefaultListen = "127.0.0.1:4222"
+
+// Config says where the server keeps its data and who may reach it.
+type Config struct {
+	// Dir holds the streams. It is made if it is missing, for this user alone.
+	// Only one server may use it at a time. Empty is refused.
+	Dir string
+	// Listen is host:port for clients. Empty means DefaultListen; port 0 takes
+	// any free one.
+	Listen string
+	// MonitorListen is host:port of the HTTP monitor. Empty means none.
+	MonitorListen string
+	// Username and Password, or Token, are asked of every client, in-process ones
+	// too. None of them means that whoever reaches the port may do anything.
+	Username, Password string
+	Token              string
+	// Logger takes the server's log: notices at debug level, trouble at warn.
+	// Payloads are never logged. Nil means no log.
+	Logger *slog.Logger
+}
+
+// Server is a running nats-server.
+type Server struct {
+	srv  *server.Server
+	stop sync.Once
+}
+
+// Start starts a server and returns once it takes connections and JetStream is
+// ready, or with what is in the way: a directory that cannot be used, a port that
+// is taken. ctx governs the start only; the server runs until Close.
+func Start(ctx context.Context, c Config) (*Server, error) {
+	opts, err := c.options()
+	if err != nil {
+		return nil, fmt.Errorf("nats-server: %w", err)
+	}
+	if err := os.MkdirAll(c.Dir, 0o700); err != nil {
+		return nil, fmt.Errorf("nats-server: making store directory: %w", err)
+	}
+	srv, err := server.NewServer(opts)
+	if err != nil {
+		return nil, fmt.Errorf("nats-server: %w", err)
+	}
+	log := newLogger(c.Logger)
+	srv.SetLoggerV2(log, false, false, false)
+	s := &Server{srv: srv}
+	srv.Start()
+	if err := s.waitReady(ctx, log.fatal); err != nil {
+		s.Close()
+		return nil, fmt.Errorf("nats-server: %w", err)
+	}
+	if !c.protected() && !isLoopback(opts.Host) {
+		log.out.Warn("nats-server takes anyone who reaches it", "listen", srv.Addr().String())
+	}
+	return s, nil
+}
+
+// waitReady returns when the server is ready, has given up, or ctx ends.
+func (s *Server) waitReady(ctx context.Context, fatal <-chan string) error {
+	for {
+		select {
+		case msg := <-fatal:
+			return errors.New(msg)
+		case <-ctx.Done():
+			return fmt.Errorf("waiting for it to be ready: %w", context.Cause(ctx))
+		default:
+		}
+		if s.srv.ReadyForConnections(50*time.Millisecond) && s.srv.JetStreamEnabled() {
+			return nil
+		}
+	}
+}
+
+// ClientURL is what clients connect to.
+func (s *Server) ClientURL() string { return s.srv.ClientURL() }
+
+// MonitorURL is the base of the HTTP monitor; empty when there is none.
+func (s *Server) MonitorURL() string {
+	addr := s.srv.MonitorAddr()
+	if addr == nil {
+		return ""
+	}
+	return "http://" + addr.String()
+}
+
+// InProcessConn opens a connection without the network. It makes Server what
+// nats.InProcessServer takes.
+func (s *Server) InProcessConn() (net.Conn, error) { return s.srv.InProcessConn() }
+
+// Close stops the server and waits until its files are closed. Closing again is
+// fine.
+func (s *Server) Close() {
+	s.stop.Do(s.srv.Shutdown)
+	s.srv.WaitForShutdown()
+}
+
+func (c Config) protected() bool { return c.Username != "" || c.Token != "" }
+
+func (c Config) options() (*server.Options, error) {
+	if c.Dir == "" {
+		return nil, errors.New("Dir is empty")
+	}
+	if (c.Username == "") != (c.Password == "") {
+		return nil, errors.New("Username and Password must be set together")
+	}
+	if c.Username != "" && c.Token != "" {
+		return nil, errors.New("Token cannot be set beside Username")
+	}
+	opts := &server.Options{
+		ServerName: "rescind", NoSigs: true,
+		JetStream: true, StoreDir: filepath.Clean(c.Dir), SyncAlways: true,
+		Username: c.Username, Password: c.Password, Authorization: c.Token,
+	}
+	var err error
+	listen := c.Listen
+	if listen == "" {
+		listen = DefaultListen
+	}
+	if opts.Host, opts.Port, err = splitListen(listen); err != nil {
+		return nil, fmt.Errorf("Listen: %w", err)
+	}
+	if c.MonitorListen == "" {
+		return opts, nil
+	}
+	if opts.HTTPHost, opts.HTTPPort, err = splitListen(c.MonitorListen); err != nil {
+		return nil, fmt.Errorf("MonitorListen: %w", err)
+	}
+	return opts, nil
+}
+
+// splitListen gives host and port in the form of nats-server's options, where -1
+// is any free port.
+func splitListen(listen string) (host string, port int, err error) {
+	host, text, err := net.SplitHostPort(listen)
+	if err != nil {
+		return "", 0, err
+	}
+	n, err := strconv.ParseUint(text, 10, 16)
+	if err != nil {
+		return "", 0, fmt.Errorf("port %q: must be 0 to 65535", text)
+	}
+	if n == 0 {
+		return host, server.RANDOM_PORT, nil
+	}
+	return host, int(n), nil
+}
+
+func isLoopback(host string) bool {
+	ip := net.ParseIP(host)
+	return host == "localhost" || ip != nil && ip.IsLoopback()
+}
