@@ -1,0 +1,47 @@
+package realm
+
+import (
+	"slices"
+
+	"github.com/rescind/rescind/events"
+)
+
+// Realm is a configured realm. Its Config has every default filled in. It does
+// not change; do not modify its slices.
+type Realm struct {
+	Name string
+	Config
+}
+
+// Target is the realm itself: every token of its issuers.
+func (r *Realm) Target() events.Target {
+	return events.Target{Kind: events.KindRealm, Realm: r.Name, Issuers: slices.Clone(r.Issuers)}
+}
+
+// UserTarget is a user of the realm, known by the value of the realm's user_claim.
+func (r *Realm) UserTarget(user string) events.Target {
+	return r.rule(events.KindUser, r.UserClaim, user)
+}
+
+// SessionTarget is a session of the realm, known by its sid.
+func (r *Realm) SessionTarget(sid string) events.Target {
+	return r.rule(events.KindSession, "sid", sid)
+}
+
+// ClientTargets are a client of the realm: one target by client_id (RFC 9068)
+// and one by azp (OpenID Connect), since issuers differ in which they write.
+func (r *Realm) ClientTargets(client string) []events.Target {
+	return []events.Target{
+		r.rule(events.KindClient, "client_id", client),
+		r.rule(events.KindClient, "azp", client),
+	}
+}
+
+// ClaimTarget is whoever in the realm has the value in a top-level string claim.
+func (r *Realm) ClaimTarget(claim, value string) events.Target {
+	return r.rule(events.KindClaim, claim, value)
+}
+
+func (r *Realm) rule(kind events.Kind, claim, value string) events.Target {
+	return events.Target{Kind: kind, Realm: r.Name, Issuers: slices.Clone(r.Issuers), Claim: claim, Value: value}
+}
