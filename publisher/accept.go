@@ -1,0 +1,363 @@
+package publisher
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/rescind/rescind/events"
+	"github.com/rescind/rescind/internal/denylist"
+	"github.com/rescind/rescind/publisher/ledger"
+)
+
+// request is an order in flight.
+type request struct {
+	txn      events.EventID
+	key      string
+	cause    string
+	accepted time.Duration
+	tally    *tally
+	record   Record
+
+	// mu guards what a retry may still change: an event that nobody has been sent
+	// can be stamped anew.
+	mu    sync.Mutex
+	items []*item
+	// acked is closed once the stream has acknowledged all of the events.
+	acked   chan struct{}
+	missing int
+	// until is when a retry no longer joins.
+	until time.Duration
+}
+
+// item is one event of a request.
+type item struct {
+	r   events.Revocation
+	raw []byte
+	// sentAt and ackedAt are when it was last sent and first acknowledged; 0 for
+	// never. Guarded by the request's mu.
+	sentAt, ackedAt time.Duration
+	seq             uint64
+}
+
+// joinFor is how long a retry joins an order whose caller was told "not yet".
+const joinFor = 5 * time.Minute
+
+// keyFor is how long an idempotency key is remembered.
+const keyFor = 24 * time.Hour
+
+// Revoke carries out an order. It returns once the events are on the ledger's
+// disk, in the stream, and the wait is over; or with ErrQueued once they are on
+// the ledger's disk and the bus did not acknowledge them in time. A Result comes
+// with nil and with ErrQueued only.
+//
+// An order for the same target joins one that was queued, and gets its counts; an
+// order with the same Key gets the first one's result. It blocks for at most
+// AckTimeout and the order's Timeout; when ctx ends earlier, what was accepted
+// stays accepted, and ErrQueued comes with the context's error.
+func (p *Publisher) Revoke(ctx context.Context, o Order) (*Result, error) {
+	if p.ctx.Err() != nil {
+		return nil, ErrClosed
+	}
+	drafts, err := p.plan(&o)
+	if err != nil {
+		return nil, err
+	}
+	req, replayed, err := p.joinOrAccept(&o, drafts)
+	if err != nil {
+		return nil, err
+	}
+	if !replayed {
+		p.publish(ctx, req)
+	}
+	return p.await(ctx, &o, req, replayed)
+}
+
+// joinOrAccept finds the order in flight that this one repeats, or accepts it.
+func (p *Publisher) joinOrAccept(o *Order, drafts []draft) (*request, bool, error) {
+	key, cause := orderKey(drafts), o.cause()
+	p.mu.Lock()
+	if cause != "" {
+		if old := p.causes[cause]; old != nil {
+			p.mu.Unlock()
+			if old.key != key {
+				return nil, false, ErrConflict
+			}
+			return old, true, nil
+		}
+	}
+	old := p.joinable[key]
+	p.mu.Unlock()
+	if old != nil && p.mono() < old.until && o.NotBefore == 0 {
+		joined, err := p.restamp(old, drafts)
+		if joined || err != nil {
+			return old, false, err
+		}
+	}
+	req, err := p.accept(o, drafts, key, cause)
+	return req, false, err
+}
+
+func orderKey(drafts []draft) string {
+	keys := make([]string, len(drafts))
+	for i := range drafts {
+		keys[i] = drafts[i].key()
+	}
+	return strings.Join(keys, "")
+}
+
+// restamp lets a retry join: as it is when its cutoffs still cover this moment,
+// with new cutoffs when nobody has been sent the events, and not at all
+// otherwise.
+func (p *Publisher) restamp(req *request, drafts []draft) (joined bool, err error) {
+	req.mu.Lock()
+	defer req.mu.Unlock()
+	now := p.now()
+	covered, sent := true, false
+	for _, it := range req.items {
+		covered = covered && (!it.r.Target.Kind.HasCutoff() || it.r.NotBefore >= now.Unix())
+		sent = sent || it.sentAt != 0
+	}
+	if covered || sent {
+		return covered, nil
+	}
+	items := make([]*item, len(req.items))
+	for i, it := range req.items {
+		fresh := *it
+		stamped := drafts[i].revocation(now, 0)
+		fresh.r.IssuedAt, fresh.r.NotBefore, fresh.r.Expires = stamped.IssuedAt, stamped.NotBefore, stamped.Expires
+		if fresh.raw, err = p.cfg.Signer.Sign(&fresh.r); err != nil {
+			return false, fmt.Errorf("signing: %w", err)
+		}
+		items[i] = &fresh
+	}
+	err = p.ledger.Update(func(tx *ledger.Tx) error {
+		for _, it := range items {
+			if err := tx.PutEvent(it.entry()); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+	if err != nil {
+		return false, fmt.Errorf("%w: %w", ErrStorage, err)
+	}
+	req.items = items
+	return true, nil
+}
+
+func (it *item) entry() *ledger.Entry {
+	return &ledger.Entry{ID: it.r.ID, Stream: it.r.Target.Kind.Stream(), Expires: it.r.Expires, Own: true, Raw: it.raw}
+}
+
+// accept signs an order's events and writes them to the ledger. When it returns
+// nil, nothing short of losing the disk keeps them from being published.
+func (p *Publisher) accept(o *Order, drafts []draft, key, cause string) (*request, error) {
+	now := p.now()
+	req := &request{txn: events.NewEventID(), key: key, cause: cause, accepted: p.mono(), acked: make(chan struct{}),
+		missing: len(drafts), until: p.mono() + joinFor}
+	req.tally = newTally(req.txn, req.accepted)
+	for i := range drafts {
+		d := &drafts[i]
+		r := d.revocation(now, o.NotBefore)
+		if o.NotBefore > now.Unix()+int64(d.skew/time.Second) {
+			return nil, fmt.Errorf("%w: not_before lies in the future", ErrInvalid)
+		}
+		r.ID, r.Txn, r.Issuer, r.Fleet = events.NewEventID(), req.txn, p.cfg.Issuer, p.fleet
+		r.Reason, r.Initiator, r.Cause = o.Reason, o.Initiator, cause
+		req.items = append(req.items, &item{r: r})
+		req.tally.events[r.ID] = &tallied{stream: r.Target.Kind.Stream(), kind: r.Target.Kind, tokens: d.tokens}
+	}
+	req.record = newRecord(o, req, now)
+	posts := make([]ledger.Post, len(req.items))
+	if err := p.ledger.Update(func(tx *ledger.Tx) error { return p.writeAccepted(tx, req, posts) }); err != nil {
+		if errors.Is(err, ledger.ErrClosed) {
+			return nil, ErrClosed
+		}
+		if errors.Is(err, events.ErrKeyBounds) {
+			return nil, fmt.Errorf("%w: the publisher's key may not sign this kind: %w", ErrInvalid, err)
+		}
+		return nil, fmt.Errorf("%w: %w", ErrStorage, err)
+	}
+	if !p.ask(func(l *loop) { l.accepted(req, posts) }) {
+		return nil, ErrClosed
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.joinable[key] = req
+	for i, it := range req.items {
+		p.inflight[it.r.ID] = flight{req, i}
+	}
+	if cause != "" {
+		p.causes[cause] = req
+	}
+	return req, nil
+}
+
+// writeAccepted numbers, signs and stores. It may run twice, so all that it sets
+// is set anew.
+func (p *Publisher) writeAccepted(tx *ledger.Tx, req *request, posts []ledger.Post) error {
+	for i, it := range req.items {
+		s := it.r.Target.Kind.Stream()
+		n, err := tx.Counter(s)
+		if err != nil {
+			return err
+		}
+		it.r.Origin = events.Origin{Publisher: p.id, Incarnation: *p.incarnation.Load(), Counter: n}
+		if it.raw, err = p.cfg.Signer.Sign(&it.r); err != nil {
+			return err
+		}
+		if err := tx.PutEvent(it.entry()); err != nil {
+			return err
+		}
+		posts[i] = ledger.Post{Stream: s, ID: it.r.ID}
+		if err := tx.PutPost(&posts[i]); err != nil {
+			return err
+		}
+	}
+	return tx.PutRequest(req.txn, req.expires(), req.record)
+}
+
+// expires is when the request can be forgotten: with its last event, and not
+// before its key.
+func (req *request) expires() int64 {
+	at := req.record.AcceptedAt/1000 + int64(keyFor/time.Second)
+	for _, it := range req.items {
+		at = max(at, it.r.Expires)
+	}
+	return at
+}
+
+// accepted makes the loop expect the events.
+func (l *loop) accepted(req *request, posts []ledger.Post) {
+	req.mu.Lock()
+	defer req.mu.Unlock()
+	for i, it := range req.items {
+		l.entries[it.r.ID] = &entry{stream: posts[i].Stream, expires: it.r.Expires, own: true, order: posts[i].Order}
+		l.byEvent[it.r.ID] = req.tally
+	}
+	l.tallies[req.txn] = req.tally
+}
+
+// publish sends the events of an order that were not sent yet. What fails stays
+// in the outbox.
+func (p *Publisher) publish(ctx context.Context, req *request) {
+	if !p.nc.IsConnected() {
+		return
+	}
+	ctx, cancel := context.WithTimeout(ctx, p.cfg.ackTimeout())
+	defer cancel()
+	var wg sync.WaitGroup
+	slots := make(chan struct{}, sendAtOnce)
+	for i := range req.record.Events {
+		slots <- struct{}{}
+		wg.Go(func() {
+			p.sendItem(ctx, req, i, 0)
+			<-slots
+		})
+	}
+	wg.Wait()
+}
+
+// await waits for the stream and for the agents, and makes the result.
+func (p *Publisher) await(ctx context.Context, o *Order, req *request, replayed bool) (*Result, error) {
+	if req.record.Receipt != nil {
+		return p.result(req, req.record.Receipt.Outcome, replayed), nil
+	}
+	if err := p.awaitAck(ctx, req); err != nil {
+		res := p.result(req, events.Outcome{Applied: []events.Application{}}, replayed)
+		return res, err
+	}
+	var w *waiter
+	if !p.ask(func(l *loop) {
+		if o.Wait == WaitNone {
+			l.applyOwn(req)
+		}
+		w = l.wait(req.tally, o.Wait)
+	}) {
+		return nil, ErrClosed
+	}
+	var out events.Outcome
+	timeout := time.NewTimer(o.Timeout)
+	defer timeout.Stop()
+	select {
+	case out = <-w.done:
+	case <-timeout.C:
+		p.ask(func(l *loop) { out = l.giveUp(w) })
+	case <-ctx.Done():
+		p.ask(func(l *loop) { out = l.giveUp(w) })
+	}
+	p.mu.Lock()
+	if p.joinable[req.key] == req {
+		delete(p.joinable, req.key)
+	}
+	p.mu.Unlock()
+	return p.result(req, out, replayed), nil
+}
+
+func (p *Publisher) awaitAck(ctx context.Context, req *request) error {
+	select {
+	case <-req.acked:
+		return nil
+	default:
+	}
+	if !p.nc.IsConnected() {
+		return ErrQueued
+	}
+	timeout := time.NewTimer(p.cfg.ackTimeout())
+	defer timeout.Stop()
+	select {
+	case <-req.acked:
+		return nil
+	case <-timeout.C:
+		return ErrQueued
+	case <-ctx.Done():
+		return fmt.Errorf("%w: %w", ErrQueued, context.Cause(ctx))
+	case <-p.ctx.Done():
+		return ErrQueued
+	}
+}
+
+// applyOwn puts the events into the publisher's own denylist before its follower
+// has reached them, for an answer that does not wait for it.
+func (l *loop) applyOwn(req *request) {
+	req.mu.Lock()
+	defer req.mu.Unlock()
+	for _, it := range req.items {
+		l.countTokens(req.tally, req.tally.events[it.r.ID])
+		l.set.Stage(denylist.Change{Records: []denylist.Record{
+			denylist.RecordOf(&it.r, l.cfg.Signer.Public().ID, it.r.Target.Kind.Stream(), it.seq)}})
+	}
+}
+
+func (p *Publisher) result(req *request, out events.Outcome, replayed bool) *Result {
+	req.mu.Lock()
+	defer req.mu.Unlock()
+	res := &Result{ID: req.txn, Outcome: out, Replayed: replayed, Elapsed: p.mono() - req.accepted}
+	for _, it := range req.items {
+		res.NotBefore = max(res.NotBefore, it.r.NotBefore)
+		res.Events = append(res.Events, events.ReceiptEvent{ID: it.r.ID, Stream: it.r.Target.Kind.Stream(),
+			Seq: it.seq, Target: it.r.Target.String(), NotBefore: it.r.NotBefore})
+	}
+	return res
+}
+
+// sweepOrders forgets the orders that no retry can join any more.
+func (p *Publisher) sweepOrders() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	now := p.mono()
+	for k, req := range p.joinable {
+		if now > req.until {
+			delete(p.joinable, k)
+		}
+	}
+	for k, req := range p.causes {
+		if now > req.accepted+keyFor {
+			delete(p.causes, k)
+		}
+	}
+}

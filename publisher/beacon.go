@@ -1,0 +1,115 @@
+package publisher
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"github.com/rescind/rescind/events"
+	"github.com/rescind/rescind/internal/bus"
+)
+
+const (
+	beaconEvery = time.Second
+	infoTimeout = 2 * time.Second
+	verifyEvery = 30 * time.Second
+)
+
+// beaconLoop asks the stream leaders how far the streams reach, once a second,
+// and hands it to the loop, which tells the agents. While a leader does not
+// answer there is no beacon, and the agents grow stale: they would be told
+// nothing true.
+func (p *Publisher) beaconLoop() {
+	tick := time.NewTicker(beaconEvery)
+	defer tick.Stop()
+	var verified time.Time
+	for {
+		if p.nc.IsConnected() {
+			if time.Since(verified) > verifyEvery {
+				if err := p.verifyStreams(); err != nil {
+					p.notReady(err.Error())
+				} else {
+					verified = time.Now()
+				}
+			}
+			if !verified.IsZero() {
+				p.askLeaders()
+			}
+		} else {
+			p.notReady("not connected to NATS")
+			verified = time.Time{}
+		}
+		select {
+		case <-tick.C:
+		case <-p.ctx.Done():
+			return
+		}
+	}
+}
+
+func (p *Publisher) verifyStreams() error {
+	ctx, cancel := context.WithTimeout(p.ctx, infoTimeout)
+	defer cancel()
+	return p.bus.Verify(ctx, p.streamSettings())
+}
+
+// streamSettings are those of the configuration; events are kept for as long as
+// the longest-lived of any realm.
+func (p *Publisher) streamSettings() bus.Settings {
+	s := p.cfg.Streams
+	if s.MaxAge == 0 {
+		d := p.longest(events.Target{Kind: events.KindAll})
+		s.MaxAge = d.skew + d.life
+	}
+	return s
+}
+
+func (p *Publisher) askLeaders() {
+	sent := p.now()
+	infos := map[events.Stream]bus.Info{}
+	for _, s := range events.EventStreams {
+		ctx, cancel := context.WithTimeout(p.ctx, infoTimeout)
+		info, err := p.bus.Info(ctx, s)
+		cancel()
+		if err != nil {
+			p.notReady(fmt.Sprintf("stream %s: %v", s, err))
+			return
+		}
+		infos[s] = info
+	}
+	p.input(func(l *loop) { l.beacon(sent, infos) })
+}
+
+// beacon takes the leaders' word and sends it on, signed.
+func (l *loop) beacon(sent time.Time, infos map[events.Stream]bus.Info) {
+	b := events.Beacon{SentAt: sent.UnixMilli(), Streams: map[events.Stream]events.Watermark{}}
+	reading := false
+	for _, s := range events.EventStreams {
+		i := infos[s]
+		w := events.Watermark{Epoch: i.Epoch, First: i.First, Last: i.Last}
+		l.watermark(s, w, i.Msgs)
+		w.Owed = l.owed(s)
+		b.Streams[s] = w
+		l.republishOwed(s)
+		reading = reading || l.streams[s].Rereading()
+		if i.MaxBytes > 0 && float64(i.Bytes) > 0.7*float64(i.MaxBytes) {
+			l.log.Warn("a stream is more than 70 % full", "stream", s, "bytes", i.Bytes, "max_bytes", i.MaxBytes)
+		}
+	}
+	l.beaconNo++
+	b.Origin = events.Origin{Publisher: l.id, Incarnation: *l.incarnation.Load(), Counter: l.beaconNo}
+	raw, err := l.cfg.Signer.SignBeacon(l.fleet, l.cfg.Issuer, &b)
+	if err == nil {
+		err = l.nc.Publish(l.fleet.BeaconSubject(), raw)
+	}
+	switch {
+	case err != nil:
+		l.log.Error("sending a beacon", "err", err)
+	case l.listening:
+		l.notReady("listening for agents")
+	case reading:
+		l.notReady("reading the streams")
+	default:
+		l.isReady()
+	}
+}

@@ -1,0 +1,281 @@
+package publisher
+
+import (
+	"context"
+	"errors"
+	"math/rand/v2"
+	"time"
+
+	"github.com/rescind/rescind/events"
+	"github.com/rescind/rescind/internal/denylist"
+	"github.com/rescind/rescind/internal/follow"
+	"github.com/rescind/rescind/publisher/ledger"
+)
+
+// persist is what the follower wants on disk: events with where they stand, the
+// posts that they make unnecessary, and the position.
+type persist struct {
+	entries []ledger.Entry
+	posts   []ledger.Post
+	cursors map[events.Stream]follow.Cursor
+}
+
+// perform carries out what a stream's state machine says.
+func (l *loop) perform(s events.Stream, step follow.Step) {
+	if step.Lost != "" {
+		l.streamLost(s, step.Lost)
+	}
+	var job persist
+	for _, m := range step.Apply {
+		l.apply(s, m, &job)
+	}
+	for _, group := range [][]follow.Message{step.Reject, step.Park, step.Ignored} {
+		for _, m := range group {
+			l.log.Warn("message refused", "stream", s, "seq", m.Seq, "reason", events.Reason(m.Err))
+			l.refreshKeys(m.Err)
+		}
+	}
+	if step.Moved {
+		job.cursors = map[events.Stream]follow.Cursor{s: step.Cursor}
+	}
+	if len(job.entries) > 0 || job.cursors != nil {
+		l.persistSoon(job)
+	}
+	if step.Fetch != nil {
+		l.read(s, step.Fetch.From)
+	}
+	if len(step.Apply) > 0 {
+		for _, m := range l.roster.members {
+			l.lookAt(m)
+		}
+		l.settle()
+	}
+}
+
+// apply takes an event that stands in the stream, in the stream's order. Seeing
+// it there, and nothing else, takes it off the outbox.
+func (l *loop) apply(s events.Stream, m follow.Message, job *persist) {
+	id := m.Event.ID
+	if m.Event.Expires <= l.now().Unix() {
+		return
+	}
+	e := l.entries[id]
+	if e == nil {
+		e = &entry{stream: s, expires: m.Event.Expires}
+		l.entries[id] = e
+	}
+	e.seq, e.acked = m.Seq, true
+	job.entries = append(job.entries, ledger.Entry{ID: id, Stream: s, Seq: m.Seq, Expires: e.expires,
+		Own: e.own, Sent: true, Acked: true, Raw: m.Raw})
+	if e.order != 0 {
+		job.posts = append(job.posts, ledger.Post{Order: e.order, Stream: s, ID: id})
+		e.order = 0
+	}
+	l.seenInStream(id, m.Seq)
+	if t := l.byEvent[id]; t != nil {
+		te := t.events[id]
+		te.seq, te.epoch = m.Seq, l.streams[s].Cursor().Epoch
+		l.countTokens(t, te)
+		if t.reached() {
+			t.reachedAt = l.mono()
+		}
+	}
+	l.set.Stage(denylist.Change{Records: []denylist.Record{denylist.RecordOf(m.Event, m.KeyID, s, m.Seq)}})
+}
+
+// countTokens counts the tokens of a list just before the list comes into force.
+func (l *loop) countTokens(t *tally, e *tallied) {
+	if e.counted {
+		return
+	}
+	e.counted = true
+	for _, tok := range e.tokens {
+		if l.set.Check(tok) {
+			t.ownPreviously++
+		} else {
+			t.ownInvalidated++
+		}
+	}
+}
+
+// streamLost begins to look what the stream still has: everything is missing
+// until it is seen again.
+func (l *loop) streamLost(s events.Stream, why string) {
+	l.log.Error("reading a stream again from its beginning", "stream", s, "reason", why)
+	for _, e := range l.entries {
+		if e.stream == s {
+			e.seq = 0
+		}
+	}
+	l.republish[s] = 0
+}
+
+// owed counts the acknowledged, unexpired events that the stream lacks.
+func (l *loop) owed(s events.Stream) (n int) {
+	now := l.now().Unix()
+	for _, e := range l.entries {
+		if e.stream == s && e.acked && e.seq == 0 && e.expires > now {
+			n++
+		}
+	}
+	return n
+}
+
+// watermark takes what a stream's leader says of it.
+func (l *loop) watermark(s events.Stream, w events.Watermark, msgs uint64) {
+	if first := l.first[s]; first != w.First {
+		l.first[s] = w.First
+		for _, e := range l.entries {
+			if e.stream == s && e.seq != 0 && e.seq < w.First {
+				e.seq = 0 // lost with the front of the stream, if it has not expired
+			}
+		}
+	}
+	l.perform(s, l.streams[s].Watermark(w))
+	// Messages can vanish from the middle of a stream: then it holds fewer than
+	// its sequences say. Once looked at, the same number again means nothing new.
+	if lacking := w.Last + 1 - w.First - min(msgs, w.Last+1-w.First); lacking != l.lacking[s] {
+		l.lacking[s] = lacking
+		if lacking > 0 {
+			l.perform(s, l.streams[s].Again("the stream lacks messages in its middle"))
+		}
+	}
+}
+
+// republishOwed publishes again what a stream lacks, a random moment after it was
+// found to: another publisher may do it first.
+func (l *loop) republishOwed(s events.Stream) {
+	if l.streams[s].Rereading() || l.owed(s) == 0 {
+		l.republish[s] = 0
+		return
+	}
+	now := l.mono()
+	switch at := l.republish[s]; {
+	case at == 0:
+		l.republish[s] = now + 200*time.Millisecond + rand.N(800*time.Millisecond)
+	case now >= at:
+		l.republish[s] = now + 5*time.Second
+		var ids []events.EventID
+		for id, e := range l.entries {
+			if e.stream == s && e.acked && e.seq == 0 && e.order == 0 {
+				ids = append(ids, id)
+			}
+		}
+		l.log.Warn("publishing again what the stream lacks", "stream", s, "events", len(ids))
+		l.work.Go(func() { l.publishAgain(s, ids) })
+	}
+}
+
+// publishAgain publishes events past the stream's dedupe window, which would
+// swallow them.
+func (p *Publisher) publishAgain(s events.Stream, ids []events.EventID) {
+	for _, id := range ids {
+		var raw []byte
+		err := p.ledger.View(func(tx *ledger.Tx) error {
+			e, err := tx.Event(id)
+			if e != nil {
+				raw = e.Raw
+			}
+			return err
+		})
+		if err == nil && raw != nil {
+			_, err = p.bus.Publish(p.ctx, s, "", raw)
+		}
+		if err != nil {
+			p.log.Warn("publishing again", "event", id, "err", err)
+			return // the next beacon's look starts it again
+		}
+	}
+}
+
+// read starts a read of a stream; its outcome comes back as an input.
+func (l *loop) read(s events.Stream, from uint64) {
+	l.work.Go(func() {
+		ctx, cancel := context.WithTimeout(l.ctx, readTimeout)
+		defer cancel()
+		batch, err := l.bus.Read(ctx, s, from, readMessages, readBytes)
+		if err != nil {
+			l.input(func(l *loop) { l.streams[s].Failed() })
+			return
+		}
+		keys := l.keys.Load()
+		out := follow.Batch{Complete: batch.Complete && !batch.Broken, Messages: make([]follow.Message, len(batch.Messages))}
+		for i, m := range batch.Messages {
+			out.Messages[i] = follow.Decode(keys, l.fleet, m.Seq, m.Data)
+		}
+		l.input(func(l *loop) { l.perform(s, l.streams[s].Fetched(out)) })
+	})
+}
+
+func (l *loop) persistSoon(job persist) {
+	select {
+	case l.persists <- job:
+	case <-l.ctx.Done():
+	}
+}
+
+// persistLoop writes what the follower has seen, in its order. A position is
+// never written before the events that it stands for.
+func (p *Publisher) persistLoop() {
+	for {
+		select {
+		case job := <-p.persists:
+			p.persist(p.gather(job))
+		case <-p.ctx.Done():
+			return
+		}
+	}
+}
+
+// gather joins what has queued up into one transaction.
+func (p *Publisher) gather(job persist) persist {
+	for len(job.entries) < 5000 {
+		select {
+		case next := <-p.persists:
+			job.entries = append(job.entries, next.entries...)
+			job.posts = append(job.posts, next.posts...)
+			if job.cursors == nil {
+				job.cursors = map[events.Stream]follow.Cursor{}
+			}
+			for s, c := range next.cursors {
+				job.cursors[s] = c
+			}
+		default:
+			return job
+		}
+	}
+	return job
+}
+
+func (p *Publisher) persist(job persist) {
+	write := func(tx *ledger.Tx) error {
+		for i := range job.entries {
+			if err := tx.PutEvent(&job.entries[i]); err != nil {
+				return err
+			}
+		}
+		for i := range job.posts {
+			if err := tx.DropPost(&job.posts[i]); err != nil {
+				return err
+			}
+		}
+		for s, c := range job.cursors {
+			if err := tx.SetCursor(s, c); err != nil {
+				return err
+			}
+		}
+		return nil
+	}
+	for {
+		err := p.ledger.Update(write)
+		if err == nil || errors.Is(err, ledger.ErrClosed) {
+			return
+		}
+		p.log.Error("writing the ledger", "err", err)
+		select {
+		case <-time.After(time.Second):
+		case <-p.ctx.Done():
+			return
+		}
+	}
+}

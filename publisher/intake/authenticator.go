@@ -1,0 +1,186 @@
+package intake
+
+import (
+	"context"
+	"crypto/sha256"
+	"crypto/subtle"
+	"encoding/base64"
+	"errors"
+	"fmt"
+	"net/http"
+	"strings"
+
+	"github.com/rescind/rescind/events"
+	"github.com/rescind/rescind/internal/realm"
+)
+
+// Authenticator knows callers by their Authorization header. It is safe for
+// concurrent use.
+type Authenticator struct {
+	config    AuthConfig
+	keys      []apiKey
+	passwords *passwords
+}
+
+type apiKey struct {
+	APIKeyConfig
+	sum [sha256.Size]byte
+}
+
+// NewAuthenticator refuses a configuration that names two callers alike, or that
+// bounds one to what does not exist. The error names the field as rescind.yaml
+// calls it.
+func NewAuthenticator(c AuthConfig) (*Authenticator, error) {
+	if err := c.validate(); err != nil {
+		return nil, err
+	}
+	a := &Authenticator{config: c}
+	for _, k := range c.APIKeys {
+		sum, err := parseSum(k.SHA256)
+		if err != nil {
+			return nil, err
+		}
+		a.keys = append(a.keys, apiKey{k, sum})
+	}
+	var err error
+	a.passwords, err = newPasswords(c.Users, c.Now)
+	return a, err
+}
+
+// Authenticate tells who sent the request, from its one Authorization header:
+// Bearer with the admin key, an API key or a realm's token; ApiKey with an API
+// key, or with base64 of id:key as Elasticsearch clients send it; Basic with a
+// user's password, the admin key as password of admin, or an API key as that of
+// its id. It may block for as long as the request's context lasts.
+func (a *Authenticator) Authenticate(r *http.Request) (*Caller, error) {
+	scheme, credentials, err := authorization(r.Header)
+	if err != nil {
+		return nil, err
+	}
+	switch scheme {
+	case "bearer":
+		return a.bearer(r.Context(), credentials)
+	case "apikey":
+		return a.apiKey(credentials)
+	case "basic":
+		return a.basic(r.Context(), credentials)
+	default:
+		return nil, bad("the scheme is not Bearer, ApiKey or Basic")
+	}
+}
+
+func bad(reason string) error { return fmt.Errorf("%w: %s", ErrBadCredentials, reason) }
+
+// authorization splits the Authorization header (RFC 9110 section 11.6.2). What
+// other readers might split otherwise is refused, line breaks above all: Go's
+// base64 decoder skips them.
+func authorization(h http.Header) (scheme, credentials string, err error) {
+	values := h.Values("Authorization")
+	if len(values) == 0 {
+		return "", "", ErrNoCredentials
+	}
+	if len(values) > 1 {
+		return "", "", bad("more than one Authorization header")
+	}
+	scheme, credentials, _ = strings.Cut(values[0], " ")
+	credentials = strings.TrimLeft(credentials, " ")
+	if scheme == "" || credentials == "" {
+		return "", "", bad("the Authorization header is malformed")
+	}
+	for i := range len(credentials) {
+		if c := credentials[i]; c <= ' ' || c >= 0x7f {
+			return "", "", bad("the Authorization header is malformed")
+		}
+	}
+	return strings.ToLower(scheme), credentials, nil
+}
+
+func (a *Authenticator) bearer(ctx context.Context, credentials string) (*Caller, error) {
+	if a.isAdminKey(credentials) {
+		return adminCaller(), nil
+	}
+	if k := a.findKey(credentials); k != nil {
+		return k.caller(), nil
+	}
+	if a.config.Realms == nil || !events.LooksLikeJWT(credentials) {
+		return nil, bad("unknown key")
+	}
+	v, err := a.config.Realms.Verify(ctx, credentials)
+	if errors.Is(err, realm.ErrKeysUnavailable) {
+		return nil, fmt.Errorf("checking bearer: %w", err)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("%w: %w", ErrBadCredentials, err)
+	}
+	if a.config.Revoked != nil && a.config.Revoked(v.Token) {
+		return nil, bad("the token is revoked")
+	}
+	return bearerCaller(v, a.config.AdminRealms), nil
+}
+
+func (a *Authenticator) apiKey(credentials string) (*Caller, error) {
+	if k := a.findKey(credentials); k != nil {
+		return k.caller(), nil
+	}
+	id, secret, ok := decodePair(credentials)
+	if k := a.findKey(secret); ok && k != nil && k.ID == id {
+		return k.caller(), nil
+	}
+	return nil, bad("unknown key")
+}
+
+func (a *Authenticator) basic(ctx context.Context, credentials string) (*Caller, error) {
+	name, secret, ok := decodePair(credentials)
+	if !ok {
+		return nil, bad("the Authorization header is malformed")
+	}
+	if k := a.findKey(secret); k != nil && k.ID == name {
+		return k.caller(), nil
+	}
+	if name == adminName {
+		if a.isAdminKey(secret) {
+			return adminCaller(), nil
+		}
+		return nil, errPassword
+	}
+	u, err := a.passwords.check(ctx, name, secret)
+	if err != nil {
+		return nil, err
+	}
+	return &Caller{Name: "basic:" + u.Name, Kind: CallerBasic, Realms: u.Realms, Kinds: u.Kinds, Initiator: events.ByAdmin}, nil
+}
+
+func (a *Authenticator) isAdminKey(secret string) bool {
+	sum := sha256.Sum256([]byte(secret))
+	none := a.config.AdminKeySHA256 == [sha256.Size]byte{}
+	return subtle.ConstantTimeCompare(sum[:], a.config.AdminKeySHA256[:]) == 1 && !none
+}
+
+func adminCaller() *Caller {
+	return &Caller{Name: adminName, Kind: CallerAdmin, Admin: true, Initiator: events.ByAdmin}
+}
+
+// findKey compares with every key, so that its time tells nothing.
+func (a *Authenticator) findKey(secret string) *apiKey {
+	sum := sha256.Sum256([]byte(secret))
+	var found *apiKey
+	for i := range a.keys {
+		if subtle.ConstantTimeCompare(sum[:], a.keys[i].sum[:]) == 1 {
+			found = &a.keys[i]
+		}
+	}
+	return found
+}
+
+func (k *apiKey) caller() *Caller {
+	return &Caller{Name: "apikey:" + k.ID, Kind: CallerAPIKey, Realms: k.Realms, Kinds: k.Kinds, Initiator: events.ByAdmin}
+}
+
+// decodePair reads base64 of name:secret (RFC 7617 section 2).
+func decodePair(credentials string) (name, secret string, ok bool) {
+	b, err := base64.StdEncoding.Strict().DecodeString(credentials)
+	if err != nil {
+		return "", "", false
+	}
+	return strings.Cut(string(b), ":")
+}

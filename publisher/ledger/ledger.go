@@ -1,0 +1,192 @@
+// Package ledger is a publisher's memory on disk: the outbox of what it has
+// accepted and the bus has not, a copy of every unexpired event of the fleet,
+// whoever published it, and the requests with their receipts.
+//
+// What [Ledger.Update] has written when it returns nil survives a power cut:
+// bbolt commits with fsync, and many callers share one commit. A publisher
+// answers a caller only after that. The streams can be lost and made again from
+// the ledgers; a ledger can be lost and filled again from the streams, except
+// for what its own outbox held.
+//
+// A Ledger is safe for concurrent use. The file is locked: a second Open of the
+// same directory fails with [ErrLocked].
+package ledger
+
+import (
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"sync"
+	"time"
+
+	"github.com/rescind/rescind/events"
+	bolt "go.etcd.io/bbolt"
+	berrors "go.etcd.io/bbolt/errors"
+)
+
+var (
+	// ErrLocked is returned by Open when another process has the ledger open.
+	ErrLocked = errors.New("ledger is in use by another process")
+	// ErrForeign is returned by Open for the ledger of another fleet, another
+	// publisher or another format.
+	ErrForeign = errors.New("ledger belongs to something else")
+	// ErrClosed is returned after Close.
+	ErrClosed = errors.New("ledger is closed")
+)
+
+const format = "rescind-ledger/1"
+
+// The buckets.
+var (
+	bucketMeta     = []byte("meta")     // format, fleet, publisher, counters, cursors
+	bucketEvents   = []byte("events")   // event id -> entry
+	bucketOutbox   = []byte("outbox")   // order -> event or receipt id
+	bucketAudit    = []byte("audit")    // receipt id -> signed receipt not yet in the audit stream
+	bucketExpiry   = []byte("expiry")   // expires, id -> nothing
+	bucketRequests = []byte("requests") // txn -> request
+	buckets        = [][]byte{bucketMeta, bucketEvents, bucketOutbox, bucketAudit, bucketExpiry, bucketRequests}
+)
+
+// Ledger is an open ledger.
+type Ledger struct {
+	db *bolt.DB
+
+	mu     sync.Mutex
+	queue  []*update
+	wake   chan struct{}
+	closed bool
+	done   chan struct{}
+}
+
+type update struct {
+	fn   func(*Tx) error
+	done chan error
+}
+
+// Open opens the ledger in dir, making dir (mode 0700) and the file (0600) when
+// they do not exist. It waits at most a second for another process's lock.
+func Open(dir string, fleet events.Fleet, publisher string) (*Ledger, error) {
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return nil, fmt.Errorf("making the ledger's directory: %w", err)
+	}
+	db, err := bolt.Open(filepath.Join(dir, "ledger.db"), 0o600,
+		&bolt.Options{Timeout: time.Second, FreelistType: bolt.FreelistMapType})
+	if errors.Is(err, berrors.ErrTimeout) {
+		return nil, fmt.Errorf("%w: %s", ErrLocked, dir)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("opening the ledger in %s: %w", dir, err)
+	}
+	if err := prepare(db, fleet, publisher); err != nil {
+		return nil, errors.Join(fmt.Errorf("ledger in %s: %w", dir, err), db.Close())
+	}
+	l := &Ledger{db: db, wake: make(chan struct{}, 1), done: make(chan struct{})}
+	go l.commitLoop()
+	return l, nil
+}
+
+func prepare(db *bolt.DB, fleet events.Fleet, publisher string) error {
+	return db.Update(func(tx *bolt.Tx) error {
+		for _, name := range buckets {
+			if _, err := tx.CreateBucketIfNotExists(name); err != nil {
+				return err
+			}
+		}
+		meta := tx.Bucket(bucketMeta)
+		for _, p := range [][2]string{{"format", format}, {"fleet", string(fleet)}, {"publisher", publisher}} {
+			switch have := meta.Get([]byte(p[0])); {
+			case have == nil:
+				if err := meta.Put([]byte(p[0]), []byte(p[1])); err != nil {
+					return err
+				}
+			case string(have) != p[1]:
+				return fmt.Errorf("%w: its %s is %q, not %q", ErrForeign, p[0], have, p[1])
+			}
+		}
+		return nil
+	})
+}
+
+// Update runs fn in a transaction that it may share with other callers, and
+// returns once the transaction is on disk. When fn fails, nothing that it did is
+// written and its error is returned; fn may be run again, so it must not act
+// outside the transaction.
+func (l *Ledger) Update(fn func(*Tx) error) error {
+	u := &update{fn, make(chan error, 1)}
+	l.mu.Lock()
+	if l.closed {
+		l.mu.Unlock()
+		return ErrClosed
+	}
+	l.queue = append(l.queue, u)
+	l.mu.Unlock()
+	select {
+	case l.wake <- struct{}{}:
+	default:
+	}
+	return <-u.done
+}
+
+// View runs fn in a read-only transaction.
+func (l *Ledger) View(fn func(*Tx) error) error {
+	return l.db.View(func(tx *bolt.Tx) error { return fn(&Tx{tx}) })
+}
+
+// Close finishes what was accepted and closes the file.
+func (l *Ledger) Close() error {
+	l.mu.Lock()
+	if l.closed {
+		l.mu.Unlock()
+		return nil
+	}
+	l.closed = true
+	close(l.wake)
+	l.mu.Unlock()
+	<-l.done
+	return l.db.Close()
+}
+
+// commitLoop commits all that has queued up while the last commit was under way.
+func (l *Ledger) commitLoop() {
+	defer close(l.done)
+	for range l.wake {
+		l.commitQueue()
+	}
+	l.commitQueue()
+}
+
+func (l *Ledger) commitQueue() {
+	l.mu.Lock()
+	queue := l.queue
+	l.queue = nil
+	l.mu.Unlock()
+	if len(queue) == 0 {
+		return
+	}
+	err := l.commit(queue)
+	if err == nil || len(queue) == 1 {
+		for _, u := range queue {
+			u.done <- err
+		}
+		return
+	}
+	// One of them failed: each for itself, so that it fails alone.
+	for _, u := range queue {
+		u.done <- l.commit([]*update{u})
+	}
+}
+
+func (l *Ledger) commit(queue []*update) error {
+	return l.db.Update(func(tx *bolt.Tx) error {
+		for _, u := range queue {
+			if err := u.fn(&Tx{tx}); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+}
+
+func u64(n uint64) []byte { return binary.BigEndian.AppendUint64(nil, n) }

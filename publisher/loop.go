@@ -1,0 +1,401 @@
+package publisher
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/nats-io/nats.go"
+	"github.com/rescind/rescind/events"
+	"github.com/rescind/rescind/internal/denylist"
+	"github.com/rescind/rescind/internal/follow"
+	"github.com/rescind/rescind/publisher/ledger"
+)
+
+// loop is the goroutine that owns the publisher's state: its position in the
+// streams, the events it knows, the roster and the tallies. All of it changes
+// here only; what does I/O runs elsewhere and hands its outcome in as an input.
+type loop struct {
+	*Publisher
+	streams map[events.Stream]*follow.Stream
+	entries map[events.EventID]*entry
+	roster  *roster
+	tallies map[events.EventID]*tally
+	byEvent map[events.EventID]*tally
+	waiting []*waiter
+
+	first      map[events.Stream]uint64
+	lacking    map[events.Stream]uint64
+	beaconNo   uint64
+	listening  bool
+	asked      bool
+	sweptAt    time.Duration
+	republish  map[events.Stream]time.Duration
+	keysAt     time.Duration
+	lastWall   time.Time
+	lastMono   time.Duration
+	refreshing bool
+}
+
+// entry is what is held in memory of an event of the ledger.
+type entry struct {
+	stream  events.Stream
+	seq     uint64 // 0: the stream does not have it
+	expires int64
+	own     bool
+	acked   bool   // the stream had it at some time
+	order   uint64 // of its post in the outbox, 0 for none
+}
+
+// waiter is a caller who waits for a tally.
+type waiter struct {
+	tally *tally
+	wait  Wait
+	done  chan events.Outcome
+}
+
+const (
+	tickEvery    = 100 * time.Millisecond
+	sweepEvery   = time.Minute
+	keysEvery    = time.Minute
+	keysAtMost   = time.Second
+	readMessages = 1000
+	readBytes    = 4 << 20
+	readTimeout  = 10 * time.Second
+	clockStep    = 500 * time.Millisecond
+)
+
+// load takes up what the ledger holds.
+func (p *Publisher) load() (*loop, error) {
+	l := &loop{Publisher: p, streams: map[events.Stream]*follow.Stream{}, entries: map[events.EventID]*entry{},
+		roster: newRoster(p.cfg.Expect, p.cfg.ForgetAfter), tallies: map[events.EventID]*tally{},
+		byEvent: map[events.EventID]*tally{}, first: map[events.Stream]uint64{}, lacking: map[events.Stream]uint64{},
+		republish: map[events.Stream]time.Duration{}, listening: true}
+	cursors := map[events.Stream]*follow.Cursor{}
+	err := p.ledger.View(func(tx *ledger.Tx) error {
+		for _, s := range events.EventStreams {
+			cursors[s] = &follow.Cursor{}
+			if err := tx.Cursor(s, cursors[s]); err != nil {
+				return err
+			}
+		}
+		if err := tx.Events(l.loadEvent); err != nil {
+			return err
+		}
+		posts, err := tx.Posts(0, maxOutbox)
+		for _, post := range posts {
+			if e := l.entries[post.ID]; e != nil {
+				e.order = post.Order
+			}
+		}
+		return errors.Join(err, tx.Requests(events.EventID{}, l.loadRequest))
+	})
+	if err != nil {
+		return nil, err
+	}
+	for s, c := range cursors {
+		l.streams[s] = follow.New(*c, true, l.inStream)
+	}
+	return l, nil
+}
+
+// maxOutbox bounds what is read of the outbox in one go.
+const maxOutbox = 1 << 20
+
+func (l *loop) loadEvent(e *ledger.Entry) error {
+	if e.Expires <= l.now().Unix() {
+		return nil
+	}
+	l.entries[e.ID] = &entry{stream: e.Stream, seq: e.Seq, expires: e.Expires, own: e.Own, acked: e.Acked}
+	m := follow.Decode(l.keys.Load(), l.fleet, e.Seq, e.Raw)
+	if m.Err != nil {
+		l.log.Warn("event of the ledger is not trusted any more", "event", e.ID, "reason", events.Reason(m.Err))
+		return nil
+	}
+	if e.Seq != 0 {
+		l.set.Stage(denylist.Change{Records: []denylist.Record{denylist.RecordOf(m.Event, m.KeyID, e.Stream, e.Seq)}})
+	}
+	return nil
+}
+
+// inStream tells whether the event was seen in its stream, in the stream's
+// present life.
+func (l *loop) inStream(id events.EventID) bool {
+	e := l.entries[id]
+	return e != nil && e.seq != 0
+}
+
+func (l *loop) run() {
+	tick := time.NewTicker(tickEvery)
+	defer tick.Stop()
+	connected := l.nc.StatusChanged(nats.CONNECTED)
+	defer l.nc.RemoveStatusListener(connected)
+	l.lastWall, l.lastMono = l.now(), l.mono()
+	l.hello()
+	l.tick()
+	for {
+		select {
+		case fn := <-l.inputs:
+			fn(l)
+		case m := <-l.messages:
+			l.heard(m)
+		case <-tick.C:
+			l.tick()
+		case <-connected:
+			l.reconnected()
+			l.hello()
+		case <-l.ctx.Done():
+			return
+		}
+	}
+}
+
+// hello asks every agent for a status, so that a starting publisher knows whom
+// to wait for.
+func (l *loop) hello() {
+	if !l.nc.IsConnected() {
+		return
+	}
+	b, err := json.Marshal(events.Ask{})
+	if err == nil {
+		err = l.nc.Publish(l.fleet.AskAllSubject(), b)
+	}
+	if err != nil {
+		l.log.Warn("asking the agents", "err", err)
+		return
+	}
+	if !l.asked {
+		l.asked = true
+		at := l.mono()
+		l.work.Go(func() {
+			select {
+			case <-time.After(l.cfg.listenFor()):
+				l.input(func(l *loop) { l.listening = false })
+			case <-l.ctx.Done():
+			}
+		})
+		l.log.Debug("listening for agents", "since", at)
+	}
+}
+
+func (l *loop) tick() {
+	now := l.mono()
+	l.noticeClock()
+	for _, s := range events.EventStreams {
+		l.perform(s, l.streams[s].Tick())
+	}
+	if now >= l.sweptAt {
+		l.sweptAt = now + sweepEvery
+		l.sweep(now)
+	}
+	if now >= l.keysAt+keysEvery {
+		l.refreshKeys(events.ErrUnknownKey)
+	}
+	l.settle()
+}
+
+// noticeClock takes a new incarnation when the wall clock was set: agents must
+// not correct its beacons by what they knew of the old one.
+func (l *loop) noticeClock() {
+	wall, mono := l.now(), l.mono()
+	if drift := wall.Round(0).Sub(l.lastWall.Round(0)) - (mono - l.lastMono); drift.Abs() > clockStep {
+		l.log.Warn("the clock was set", "by", drift)
+		incarnation := events.NewEventID()
+		l.incarnation.Store(&incarnation)
+		l.beaconNo = 0
+	}
+	l.lastWall, l.lastMono = wall, mono
+}
+
+// sweep forgets what has expired.
+func (l *loop) sweep(now time.Duration) {
+	wall := l.now()
+	for id, e := range l.entries {
+		if e.expires <= wall.Unix() {
+			delete(l.entries, id)
+		}
+	}
+	l.set.Expire(wall)
+	for _, a := range l.roster.forget(now) {
+		l.log.Warn("agent forgotten", "agent", a.Name(), "id", a.ID)
+	}
+	l.sweepOrders()
+	l.work.Go(func() {
+		err := l.ledger.Update(func(tx *ledger.Tx) error {
+			_, err := tx.Expire(wall, 10_000)
+			return err
+		})
+		if err != nil && !errors.Is(err, ledger.ErrClosed) {
+			l.log.Error("expiring the ledger", "err", err)
+		}
+	})
+}
+
+func (l *loop) reconnected() {
+	for _, s := range events.EventStreams {
+		l.perform(s, l.streams[s].Reconnected())
+	}
+	l.kickOutbox()
+}
+
+// heard takes a report or a status. Whoever speaks must speak on the subject of
+// its own id: the bus's permissions bind an agent to that.
+func (l *loop) heard(m *nats.Msg) {
+	now := l.mono()
+	if id, ok := strings.CutPrefix(m.Subject, l.fleet.ReportSubject("")); ok {
+		rep, err := events.Decode[events.Report](m.Data)
+		if err != nil || rep.Agent.ID != id {
+			l.log.Warn("report refused", "subject", m.Subject)
+			return
+		}
+		isNew, ask := l.roster.report(rep, now)
+		l.askAgain(id, ask)
+		l.takeReport(rep, isNew)
+		return
+	}
+	id := strings.TrimPrefix(m.Subject, l.fleet.StatusSubject(""))
+	s, err := events.Decode[events.Status](m.Data)
+	if err != nil || s.Agent.ID != id {
+		l.log.Warn("status refused", "subject", m.Subject)
+		return
+	}
+	l.askAgain(id, l.roster.status(s, now))
+	l.lookAt(l.roster.members[id])
+}
+
+func (l *loop) askAgain(id string, h *hole) {
+	if h == nil {
+		return
+	}
+	b, err := json.Marshal(events.Ask{From: h.from, To: h.to})
+	if err == nil {
+		err = l.nc.Publish(l.fleet.AskSubject(id), b)
+	}
+	if err != nil {
+		l.log.Warn("asking for missing reports", "agent", id, "err", err)
+	}
+}
+
+func (l *loop) takeReport(rep *events.Report, isNew bool) {
+	if isNew {
+		for i := range rep.Counted {
+			if t := l.byEvent[rep.Counted[i].Event]; t != nil {
+				t.count(rep.Agent, &rep.Counted[i])
+			}
+		}
+		for _, f := range rep.Faults {
+			l.log.Warn("agent reports a fault", "agent", rep.Agent.Name(), "type", f.Type, "stream", f.Stream,
+				"seq", f.Seq, "live", f.Live, "detail", f.Detail)
+		}
+	}
+	l.lookAt(l.roster.members[rep.Agent.ID])
+}
+
+// lookAt compares an agent's position with the open tallies.
+func (l *loop) lookAt(m *member) {
+	if m == nil || len(l.tallies) == 0 {
+		return
+	}
+	now := l.mono()
+	for _, t := range l.tallies {
+		for _, e := range t.events {
+			if e.epoch == "" {
+				e.epoch = l.streams[e.stream].Cursor().Epoch
+			}
+		}
+		t.look(m, now)
+	}
+	l.settle()
+}
+
+// settle answers the callers whose wait is over and closes the tallies that are
+// complete or whose time is up.
+func (l *loop) settle() {
+	now := l.mono()
+	rest := l.waiting[:0]
+	for _, w := range l.waiting {
+		if w.tally.settled(w.wait, l.roster, now) {
+			w.done <- w.tally.outcome(l.roster, now)
+			continue
+		}
+		rest = append(rest, w)
+	}
+	clear(l.waiting[len(rest):])
+	l.waiting = rest
+	for txn, t := range l.tallies {
+		if !t.reached() || l.listening {
+			continue
+		}
+		if t.settled(WaitAll, l.roster, now) && len(l.roster.members) > 0 || now-t.reachedAt > l.cfg.receiptAfter() {
+			t.closed = true
+			delete(l.tallies, txn)
+			for id := range t.events {
+				delete(l.byEvent, id)
+			}
+			l.writeReceipt(t, t.outcome(l.roster, now))
+		}
+	}
+}
+
+// wait registers a caller; the outcome comes on the channel when the wait is over.
+func (l *loop) wait(t *tally, w Wait) *waiter {
+	out := &waiter{t, w, make(chan events.Outcome, 1)}
+	l.waiting = append(l.waiting, out)
+	l.settle()
+	return out
+}
+
+// giveUp takes a waiter back, and gives what is known now.
+func (l *loop) giveUp(w *waiter) events.Outcome {
+	for i := range l.waiting {
+		if l.waiting[i] == w {
+			l.waiting = append(l.waiting[:i], l.waiting[i+1:]...)
+			break
+		}
+	}
+	return w.tally.outcome(l.roster, l.mono())
+}
+
+// refreshKeys reads the key set anew when err says that a key is missing, at
+// most once a second.
+func (l *loop) refreshKeys(err error) {
+	now := l.mono()
+	if !events.Parkable(err) || l.refreshing || l.keysAt != 0 && now < l.keysAt+keysAtMost {
+		return
+	}
+	l.refreshing, l.keysAt = true, max(now, 1)
+	l.work.Go(func() {
+		ctx, cancel := context.WithTimeout(l.ctx, readTimeout)
+		defer cancel()
+		keys, err := l.cfg.keys().Keys(ctx)
+		l.input(func(l *loop) { l.refreshed(keys, err) })
+	})
+}
+
+func (l *loop) refreshed(keys *events.KeySet, err error) {
+	l.refreshing = false
+	if err != nil {
+		l.log.Warn("refreshing publishers' keys; the old ones stay", "err", err)
+		return
+	}
+	before := l.keys.Swap(keys)
+	if lacks(before, keys) {
+		// What an unknown key had signed was passed over: read it all again.
+		for _, s := range events.EventStreams {
+			l.perform(s, l.streams[s].Again("a publisher's key was added"))
+		}
+	}
+	if lacks(keys, before) {
+		if _, err := l.set.Reevaluate(keys.Has); err != nil {
+			l.log.Error("re-evaluating after a key was removed", "err", err)
+		}
+	}
+}
+
+// lacks tells whether a has not all the keys of b.
+func lacks(a, b *events.KeySet) bool {
+	return slices.ContainsFunc(b.All(), func(k *events.PublicKey) bool { return !a.Has(k.ID) })
+}

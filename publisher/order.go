@@ -1,0 +1,269 @@
+package publisher
+
+import (
+	"crypto/sha256"
+	"encoding/base64"
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/rescind/rescind/events"
+	"github.com/rescind/rescind/internal/realm"
+)
+
+// Target is what a caller wants revoked, in the caller's terms. Realms make it
+// into what the events carry.
+type Target struct {
+	Kind events.Kind
+	// Realm is a configured realm's name; "" means all of them, for a user.
+	Realm string
+	// Value is the user, session or client, or the value of Claim.
+	Claim, Value string
+	// Tokens are those of KindToken (one) and KindTokens.
+	Tokens []Token
+	// Lifted is the event or the request that KindLift takes away.
+	Lifted events.EventID
+}
+
+// Token is one token to revoke.
+type Token struct {
+	// Token is the verified token, or one with only an Identity.
+	*events.Token
+	// Realm is the name of its realm, "" when it is not known.
+	Realm string
+	// Refresh marks a refresh token, which lives for the realm's max_session.
+	Refresh bool
+}
+
+// Order is one request, as a door hands it over after it authenticated and
+// authorised the caller.
+type Order struct {
+	Target Target
+	// Caller and Door are for the receipt; Reason is the caller's own.
+	Caller, Door, Reason string
+	Initiator            events.Initiator
+	// NotBefore is an explicit cutoff in Unix seconds; 0 means now. It may not be
+	// later than now and the realm's skew.
+	NotBefore int64
+	// Key makes a repeated order the same one, for 24 hours: an Idempotency-Key
+	// together with the caller's name, or an incoming token's iss and jti.
+	Key string
+	// Wait and Timeout say how long the answer waits for agents. The wait for the
+	// bus's acknowledgement is bounded by AckTimeout of the configuration.
+	Wait    Wait
+	Timeout time.Duration
+}
+
+// Result is the answer to an order.
+type Result struct {
+	ID     events.EventID
+	Events []events.ReceiptEvent
+	// NotBefore is the cutoff, 0 where there is none.
+	NotBefore int64
+	events.Outcome
+	Elapsed time.Duration
+	// Replayed tells that the order had been given before.
+	Replayed bool
+}
+
+func (o *Order) cause() string {
+	if o.Key == "" {
+		return ""
+	}
+	sum := sha256.Sum256([]byte("rescind/1/cause\x00" + o.Key))
+	return base64.RawURLEncoding.EncodeToString(sum[:])
+}
+
+// draft is an event before it is stamped with a time.
+type draft struct {
+	target events.Target
+	// skew is added to the cutoff; life is how long after its cutoff (or after
+	// now, when it has none) the last token it can hit dies.
+	skew, life time.Duration
+	// until replaces life where the tokens' own expiry is known, Unix seconds.
+	until  int64
+	tokens []*events.Token
+}
+
+// plan makes an order into drafts. Everything wrong with it is found here.
+func (p *Publisher) plan(o *Order) ([]draft, error) {
+	if _, err := events.ParseInitiator(string(o.Initiator)); err != nil {
+		return nil, fmt.Errorf("%w: %w", ErrInvalid, err)
+	}
+	if len(o.Reason) > events.MaxReasonBytes {
+		return nil, fmt.Errorf("%w: reason is longer than %d bytes", ErrInvalid, events.MaxReasonBytes)
+	}
+	drafts, err := p.draft(&o.Target)
+	if err != nil {
+		return nil, err
+	}
+	for i := range drafts {
+		if o.NotBefore != 0 && !drafts[i].target.Kind.HasCutoff() {
+			return nil, fmt.Errorf("%w: not_before makes no sense for a %s", ErrInvalid, o.Target.Kind)
+		}
+		if err := drafts[i].target.Validate(); err != nil {
+			return nil, fmt.Errorf("%w: %w", ErrInvalid, err)
+		}
+	}
+	return drafts, nil
+}
+
+func (p *Publisher) draft(t *Target) ([]draft, error) {
+	switch t.Kind {
+	case events.KindToken, events.KindTokens:
+		return p.draftTokens(t)
+	case events.KindAll:
+		return []draft{p.longest(events.Target{Kind: events.KindAll})}, nil
+	case events.KindLift:
+		return p.draftLift(t.Lifted)
+	}
+	if t.Realm == "" && t.Kind == events.KindUser {
+		return p.draftUserAnywhere(t.Value)
+	}
+	r, ok := p.cfg.Realms.Get(t.Realm)
+	if !ok {
+		return nil, fmt.Errorf("%w: unknown realm %q", ErrInvalid, t.Realm)
+	}
+	switch t.Kind {
+	case events.KindRealm:
+		return []draft{inRealm(r, r.Target())}, nil
+	case events.KindUser:
+		return []draft{inRealm(r, r.UserTarget(t.Value))}, nil
+	case events.KindSession:
+		return []draft{inRealm(r, r.SessionTarget(t.Value))}, nil
+	case events.KindClient:
+		var out []draft
+		for _, target := range r.ClientTargets(t.Value) {
+			out = append(out, inRealm(r, target))
+		}
+		return out, nil
+	case events.KindClaim:
+		return []draft{inRealm(r, r.ClaimTarget(t.Claim, t.Value))}, nil
+	}
+	return nil, fmt.Errorf("%w: no target", ErrInvalid)
+}
+
+// inRealm gives a rule the realm's skew and the longest life of what it can hit:
+// rules that look at auth_time, and sessions, outlive refresh tokens.
+func inRealm(r *realm.Realm, t events.Target) draft {
+	life := r.MaxToken
+	if t.Kind.ComparesAuthTime() || t.Kind == events.KindSession {
+		life = max(r.MaxSession, r.MaxToken)
+	}
+	return draft{target: t, skew: r.Skew, life: life + r.Leeway}
+}
+
+// longest is a draft for a target of no realm: with the largest skew and life.
+func (p *Publisher) longest(t events.Target) draft {
+	d := draft{target: t}
+	for _, r := range p.cfg.Realms.All() {
+		one := inRealm(r, t)
+		d.skew, d.life = max(d.skew, one.skew), max(d.life, one.life)
+	}
+	return d
+}
+
+// draftUserAnywhere revokes a user in all realms: in one event for any issuer
+// when the realms agree on the claim that names users, else one for each claim.
+func (p *Publisher) draftUserAnywhere(user string) ([]draft, error) {
+	issuers := map[string][]string{}
+	var claims []string
+	for _, r := range p.cfg.Realms.All() {
+		if issuers[r.UserClaim] == nil {
+			claims = append(claims, r.UserClaim)
+		}
+		issuers[r.UserClaim] = append(issuers[r.UserClaim], r.Issuers...)
+	}
+	if len(claims) == 0 {
+		return nil, fmt.Errorf("%w: no realm is configured, so no claim names a user", ErrInvalid)
+	}
+	var out []draft
+	for _, claim := range claims {
+		t := events.Target{Kind: events.KindUser, Claim: claim, Value: user}
+		if len(claims) > 1 {
+			t.Issuers = issuers[claim]
+		}
+		out = append(out, p.longest(t))
+	}
+	return out, nil
+}
+
+// draftTokens makes lists of at most events.MaxIdentities, or a single token.
+func (p *Publisher) draftTokens(t *Target) ([]draft, error) {
+	if len(t.Tokens) == 0 || t.Kind == events.KindToken && len(t.Tokens) != 1 {
+		return nil, fmt.Errorf("%w: no token", ErrInvalid)
+	}
+	if t.Kind == events.KindToken {
+		tok := t.Tokens[0]
+		target := events.Target{Kind: events.KindToken, Realm: tok.Realm, Identities: []events.Identity{tok.Identity}}
+		if tok.Issuer != "" && tok.JTI != "" {
+			target.Issuer, target.JTI = tok.Issuer, tok.JTI
+		}
+		return []draft{{target: target, until: p.until(tok), tokens: []*events.Token{tok.Token}}}, nil
+	}
+	var out []draft
+	for rest := t.Tokens; len(rest) > 0; {
+		n := min(len(rest), events.MaxIdentities)
+		d := draft{target: events.Target{Kind: events.KindTokens, Realm: t.Realm}}
+		for _, tok := range rest[:n] {
+			d.target.Identities = append(d.target.Identities, tok.Identity)
+			d.tokens = append(d.tokens, tok.Token)
+			d.until = max(d.until, p.until(tok))
+		}
+		out, rest = append(out, d), rest[n:]
+	}
+	return out, nil
+}
+
+// until is when a token is dead for every verifier: its exp and the realm's
+// leeway, or for one without a known exp the longest life that it may have.
+func (p *Publisher) until(t Token) int64 {
+	var leeway, life time.Duration
+	for _, r := range p.cfg.Realms.All() {
+		if t.Realm != "" && r.Name != t.Realm {
+			continue
+		}
+		leeway = max(leeway, r.Leeway)
+		life = max(life, r.MaxToken, r.MaxSession)
+	}
+	if leeway == 0 {
+		leeway = time.Minute
+	}
+	if life == 0 {
+		life = 30 * 24 * time.Hour
+	}
+	expires := t.Expires
+	if expires == 0 {
+		expires = p.now().Add(life).Unix()
+	}
+	return expires + int64(leeway/time.Second)
+}
+
+// key names what the order is aimed at, so that a retry joins the order in
+// flight.
+func (d *draft) key() string {
+	var b strings.Builder
+	fmt.Fprintf(&b, "%s|%q|%q|%q|%q|%s", d.target.Kind, d.target.Realm, d.target.Issuers, d.target.Claim, d.target.Value, d.target.Lifted)
+	for _, id := range d.target.Identities {
+		b.WriteString(id.String())
+	}
+	sum := sha256.Sum256([]byte(b.String()))
+	return string(sum[:])
+}
+
+// revocation stamps a draft.
+func (d *draft) revocation(now time.Time, notBefore int64) events.Revocation {
+	r := events.Revocation{Target: d.target, IssuedAt: now.Unix(), Expires: d.until}
+	from := now.Unix()
+	if d.target.Kind.HasCutoff() {
+		r.NotBefore = notBefore
+		if notBefore == 0 {
+			r.NotBefore = now.Unix() + int64(d.skew/time.Second)
+		}
+		from = r.NotBefore
+	}
+	if d.until == 0 {
+		r.Expires = from + int64(d.life/time.Second)
+	}
+	return r
+}

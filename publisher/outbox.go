@@ -1,0 +1,183 @@
+package publisher
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"sync"
+	"time"
+
+	"github.com/rescind/rescind/events"
+	"github.com/rescind/rescind/internal/bus"
+	"github.com/rescind/rescind/publisher/ledger"
+)
+
+const (
+	outboxEvery = time.Second
+	outboxBatch = 256
+	// sendAtOnce is how many messages of one order, or of the outbox, are on
+	// their way at a time.
+	sendAtOnce = 16
+	// seenWithin is how soon an acknowledged event must be seen in its stream
+	// before the acknowledgement is no longer believed.
+	seenWithin = 10 * time.Second
+)
+
+// flight is an event on its way: which of which request's.
+type flight struct {
+	req *request
+	i   int
+}
+
+// outboxLoop publishes what the outbox holds and what nobody else is publishing:
+// after a restart, and after the bus was away.
+func (p *Publisher) outboxLoop() {
+	tick := time.NewTicker(outboxEvery)
+	defer tick.Stop()
+	for {
+		if p.nc.IsConnected() {
+			p.drain()
+		}
+		select {
+		case <-tick.C:
+		case <-p.kick:
+		case <-p.ctx.Done():
+			return
+		}
+	}
+}
+
+func (p *Publisher) kickOutbox() {
+	select {
+	case p.kick <- struct{}{}:
+	default:
+	}
+}
+
+// drain sends the outbox in its order, as far as the bus takes it.
+func (p *Publisher) drain() {
+	for from := uint64(0); p.ctx.Err() == nil; {
+		var posts []ledger.Post
+		err := p.ledger.View(func(tx *ledger.Tx) (err error) {
+			posts, err = tx.Posts(from, outboxBatch)
+			return err
+		})
+		if err != nil {
+			p.log.Error("reading the outbox", "err", err)
+			return
+		}
+		if len(posts) == 0 || !p.sendPosts(posts) {
+			return
+		}
+		from = posts[len(posts)-1].Order + 1
+	}
+}
+
+// sendPosts tells whether the bus is still there.
+func (p *Publisher) sendPosts(posts []ledger.Post) bool {
+	ctx, cancel := context.WithTimeout(p.ctx, 5*p.cfg.ackTimeout())
+	defer cancel()
+	var wg sync.WaitGroup
+	slots := make(chan struct{}, sendAtOnce)
+	for i := range posts {
+		slots <- struct{}{}
+		wg.Go(func() {
+			p.sendPost(ctx, &posts[i])
+			<-slots
+		})
+	}
+	wg.Wait()
+	return p.nc.IsConnected()
+}
+
+func (p *Publisher) sendPost(ctx context.Context, post *ledger.Post) {
+	if post.Raw == nil {
+		p.dropPost(post) // it expired before it could be sent
+		return
+	}
+	p.mu.Lock()
+	f, ok := p.inflight[post.ID]
+	p.mu.Unlock()
+	if ok {
+		p.sendItem(ctx, f.req, f.i, p.cfg.ackTimeout())
+		return
+	}
+	_, err := p.send(ctx, post.Stream, post.ID, post.Raw)
+	switch {
+	case err != nil && ctx.Err() == nil:
+		p.log.Warn("publishing from the outbox", "stream", post.Stream, "id", post.ID, "err", err)
+	case err == nil && post.Stream == events.Audit:
+		p.dropPost(post)
+	}
+}
+
+func (p *Publisher) dropPost(post *ledger.Post) {
+	err := p.ledger.Update(func(tx *ledger.Tx) error { return tx.DropPost(post) })
+	if err != nil && !errors.Is(err, ledger.ErrClosed) {
+		p.log.Error("taking a message off the outbox", "id", post.ID, "err", err)
+	}
+}
+
+// sendItem sends one event of an order, unless it was sent less than patience
+// ago, or acknowledged and is about to be seen in the stream.
+func (p *Publisher) sendItem(ctx context.Context, req *request, i int, patience time.Duration) {
+	req.mu.Lock()
+	it, now := req.items[i], max(p.mono(), 1)
+	if it.sentAt != 0 && now-it.sentAt < patience || it.ackedAt != 0 && now-it.ackedAt < seenWithin ||
+		patience == 0 && it.sentAt != 0 {
+		req.mu.Unlock()
+		return
+	}
+	it.sentAt = now
+	req.mu.Unlock()
+	seq, err := p.send(ctx, it.r.Target.Kind.Stream(), it.r.ID, it.raw)
+	if err != nil {
+		p.log.Warn("publishing; it stays in the outbox", "event", it.r.ID, "err", err)
+		return
+	}
+	p.acknowledged(req, i, seq)
+}
+
+// acknowledged notes that the stream has an event.
+func (p *Publisher) acknowledged(req *request, i int, seq uint64) {
+	req.mu.Lock()
+	defer req.mu.Unlock()
+	it := req.items[i]
+	if it.ackedAt != 0 {
+		return
+	}
+	it.ackedAt, it.seq = max(p.mono(), 1), seq
+	if req.missing--; req.missing == 0 {
+		close(req.acked)
+	}
+}
+
+// seenInStream ends an event's flight: the follower has read it.
+func (p *Publisher) seenInStream(id events.EventID, seq uint64) {
+	p.mu.Lock()
+	f, ok := p.inflight[id]
+	delete(p.inflight, id)
+	p.mu.Unlock()
+	if ok {
+		p.acknowledged(f.req, f.i, seq)
+	}
+}
+
+// send publishes under the message's id. A stream that says it has the id already
+// is not believed until it was read back: after a purge it says so for nothing.
+func (p *Publisher) send(ctx context.Context, s events.Stream, id events.EventID, raw []byte) (uint64, error) {
+	ack, err := p.bus.Publish(ctx, s, id.String(), raw)
+	if err != nil || !ack.Duplicate {
+		return ack.Seq, err
+	}
+	m, err := p.bus.Get(ctx, s, ack.Seq)
+	switch {
+	case err == nil && bytes.Equal(m.Data, raw):
+		return ack.Seq, nil
+	case err != nil && !errors.Is(err, bus.ErrNotFound):
+		return 0, err
+	}
+	p.log.Warn("the stream acknowledged what it does not have; publishing again", "stream", s, "id", id)
+	ack, err = p.bus.Publish(ctx, s, "", raw)
+	return ack.Seq, err
+}

@@ -1,0 +1,213 @@
+package publisher
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/nats-io/nats.go"
+	"github.com/rescind/rescind/events"
+	"github.com/rescind/rescind/internal/bus"
+	"github.com/rescind/rescind/internal/denylist"
+	"github.com/rescind/rescind/internal/follow"
+	"github.com/rescind/rescind/publisher/ledger"
+)
+
+// Publisher publishes for one fleet. Its methods are safe for concurrent use.
+type Publisher struct {
+	cfg         Config
+	log         *slog.Logger
+	fleet       events.Fleet
+	id          string
+	incarnation atomic.Pointer[events.EventID]
+	begun       time.Time
+	now         func() time.Time
+
+	nc     *nats.Conn
+	bus    *bus.Bus
+	ledger *ledger.Ledger
+	set    *denylist.Set
+	keys   atomic.Pointer[events.KeySet]
+
+	ready    atomic.Pointer[string] // why not; nil when it is
+	inputs   chan func(*loop)
+	messages chan *nats.Msg
+	persists chan persist
+	kick     chan struct{}
+	ctx      context.Context
+	cancel   context.CancelCauseFunc
+	work     sync.WaitGroup
+	stopped  chan struct{}
+	closing  sync.Once
+	closeErr error
+
+	// mu guards the orders in flight: those that a retry joins, by what they are
+	// aimed at; all of the last day with a key, by their cause; and the events
+	// that were not yet seen in their stream.
+	mu       sync.Mutex
+	joinable map[string]*request
+	causes   map[string]*request
+	inflight map[events.EventID]flight
+}
+
+// Open opens the ledger and the streams' state and starts to follow, to send
+// beacons and to publish what the outbox holds. NATS may be away: Revoke then
+// queues. Ready tells when the publisher knows its agents and its streams.
+//
+// ctx governs Open only. It fails when the configuration is wrong, the ledger
+// cannot be used, or the keys cannot be read.
+func Open(ctx context.Context, nc *nats.Conn, cfg Config) (*Publisher, error) {
+	if err := cfg.validate(); err != nil {
+		return nil, fmt.Errorf("opening publisher: %w", err)
+	}
+	keys, err := cfg.keys().Keys(ctx)
+	if err != nil {
+		return nil, fmt.Errorf("opening publisher: %w", err)
+	}
+	b, err := bus.New(nc, cfg.fleet())
+	if err != nil {
+		return nil, fmt.Errorf("opening publisher: %w", err)
+	}
+	p := &Publisher{cfg: cfg, log: cfg.logger(), fleet: cfg.fleet(), id: cfg.Signer.Public().Publisher,
+		now: cfg.clock, nc: nc, bus: b,
+		inputs: make(chan func(*loop), 1024), messages: make(chan *nats.Msg, 1<<16), persists: make(chan persist, 1024),
+		kick: make(chan struct{}, 1), stopped: make(chan struct{}),
+		joinable: map[string]*request{}, causes: map[string]*request{}, inflight: map[events.EventID]flight{}}
+	incarnation := events.NewEventID()
+	p.incarnation.Store(&incarnation)
+	if p.now == nil {
+		p.now = time.Now
+	}
+	p.begun = p.now()
+	p.keys.Store(keys)
+	p.notReady("starting")
+	if p.ledger, err = ledger.Open(cfg.Dir, p.fleet, p.id); err != nil {
+		return nil, fmt.Errorf("opening publisher: %w", err)
+	}
+	p.set, err = denylist.Open(denylist.Options{Fleet: p.fleet, Now: p.now, Logger: p.log})
+	if err == nil {
+		err = p.start()
+	}
+	if err != nil {
+		return nil, errors.Join(fmt.Errorf("opening publisher: %w", err), p.ledger.Close())
+	}
+	return p, nil
+}
+
+func (p *Publisher) start() error {
+	p.ctx, p.cancel = context.WithCancelCause(context.Background())
+	l, err := p.load()
+	if err != nil {
+		return err
+	}
+	live, err := p.bus.Live(func(m bus.Message) {
+		msg := follow.Decode(p.keys.Load(), p.fleet, m.Seq, m.Data)
+		p.input(func(l *loop) { l.perform(m.Stream, l.streams[m.Stream].Live(msg)) })
+	}, func() { p.input((*loop).reconnected) })
+	if err != nil {
+		return err
+	}
+	// One channel for reports and statuses keeps their order: a status that shows
+	// a position must not overtake the report with its counts.
+	var subs []*nats.Subscription
+	for _, subject := range []string{p.fleet.ReportSubject("*"), p.fleet.StatusSubject("*")} {
+		s, err := p.nc.ChanSubscribe(subject, p.messages)
+		if err != nil {
+			live.Close()
+			return err
+		}
+		subs = append(subs, s)
+	}
+	p.work.Go(p.persistLoop)
+	p.work.Go(p.outboxLoop)
+	p.work.Go(p.beaconLoop)
+	p.work.Go(func() {
+		l.run()
+		close(p.stopped)
+		live.Close()
+		for _, s := range subs {
+			_ = s.Unsubscribe() // fails only when the connection is closed
+		}
+	})
+	return nil
+}
+
+// ID is the publisher's id, that of its key.
+func (p *Publisher) ID() string { return p.id }
+
+// Fleet is the fleet that it publishes to.
+func (p *Publisher) Fleet() events.Fleet { return p.fleet }
+
+// Keys is the key set that it trusts now.
+func (p *Publisher) Keys() *events.KeySet { return p.keys.Load() }
+
+func (p *Publisher) mono() time.Duration { return p.now().Sub(p.begun) }
+
+// input hands fn to the loop, or drops it once the publisher is closed.
+func (p *Publisher) input(fn func(*loop)) {
+	select {
+	case p.inputs <- fn:
+	case <-p.stopped:
+	}
+}
+
+// ask runs fn in the loop and waits for it. It tells false once the publisher is
+// closed.
+func (p *Publisher) ask(fn func(*loop)) bool {
+	done := make(chan struct{})
+	p.input(func(l *loop) { fn(l); close(done) })
+	select {
+	case <-done:
+		return true
+	case <-p.stopped:
+		return false
+	}
+}
+
+// Ready is nil once the publisher has listened for agents and knows that the
+// streams are what they must be; otherwise ErrNotReady with the reason.
+func (p *Publisher) Ready() error {
+	if why := p.ready.Load(); why != nil {
+		return fmt.Errorf("%w: %s", ErrNotReady, *why)
+	}
+	return nil
+}
+
+func (p *Publisher) notReady(why string) {
+	if old := p.ready.Swap(&why); old == nil || *old != why {
+		p.log.Warn("not ready", "reason", why)
+	}
+}
+
+func (p *Publisher) isReady() {
+	if p.ready.Swap(nil) != nil {
+		p.log.Info("ready")
+	}
+}
+
+// Revoked tells whether the publisher's own denylist refuses the token.
+func (p *Publisher) Revoked(t *events.Token) bool { return p.set.Check(t) }
+
+// Agents are the agents that the publisher knows of, in the order of their names.
+func (p *Publisher) Agents() []AgentInfo {
+	var out []AgentInfo
+	p.ask(func(l *loop) { out = l.roster.list(l.mono(), l.now()) })
+	return out
+}
+
+// Close stops accepting, waits for what is under way and closes the ledger. What
+// the outbox still holds is published after the next Open. It may be called more
+// than once.
+func (p *Publisher) Close() error {
+	p.closing.Do(func() {
+		p.notReady("closing")
+		p.cancel(ErrClosed)
+		p.work.Wait()
+		p.closeErr = errors.Join(p.set.Close(), p.ledger.Close())
+	})
+	return p.closeErr
+}

@@ -1,0 +1,97 @@
+package publisher
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"github.com/rescind/rescind/events"
+)
+
+// Answers is what the agents said to a query.
+type Answers struct {
+	// Invalidated and Previously count the live tokens that the target would hit,
+	// a token that several agents have seen once.
+	Invalidated, Previously int
+	// Known tells that some agent knows the token asked about; Refresh is what it
+	// knows of a refresh token.
+	Known   bool
+	Refresh *events.RefreshToken
+	// Silent names the agents that did not answer in time.
+	Silent []string
+	// Asked is how many agents were expected to answer.
+	Asked int
+}
+
+// Query asks all agents what a revocation of target would hit, and waits for
+// each expected one until ctx ends. It changes nothing.
+func (p *Publisher) Query(ctx context.Context, t Target) (*Answers, error) {
+	drafts, err := p.draft(&t)
+	if err != nil {
+		return nil, err
+	}
+	out := &Answers{}
+	hit := newTally(events.EventID{}, 0)
+	for i := range drafts {
+		if err := p.query(ctx, &drafts[i], hit, out); err != nil {
+			return nil, err
+		}
+	}
+	o := hit.outcome(newRoster(nil, 0), 0)
+	out.Invalidated, out.Previously = o.Invalidated, o.Previously
+	return out, nil
+}
+
+func (p *Publisher) query(ctx context.Context, d *draft, hit *tally, out *Answers) error {
+	now := p.now()
+	r := d.revocation(now, 0)
+	q := &events.Query{ID: events.NewEventID(), SentAt: now.UnixMilli(), Target: r.Target, NotBefore: r.NotBefore,
+		Expires: r.Expires, Origin: events.Origin{Publisher: p.id, Incarnation: *p.incarnation.Load(), Counter: 1}}
+	raw, err := p.cfg.Signer.SignQuery(p.fleet, p.cfg.Issuer, q)
+	if err != nil {
+		return fmt.Errorf("%w: %w", ErrInvalid, err)
+	}
+	waiting := map[string]string{}
+	p.ask(func(l *loop) {
+		for _, m := range l.roster.expected(l.mono()) {
+			waiting[m.agent.ID] = m.agent.Name()
+		}
+	})
+	out.Asked = max(out.Asked, len(waiting))
+	hit.events[q.ID] = &tallied{}
+	inbox := p.nc.NewInbox()
+	sub, err := p.nc.SubscribeSync(inbox)
+	if err == nil {
+		defer func() { _ = sub.Unsubscribe() }() // fails only when the connection is closed
+		err = p.nc.PublishRequest(p.fleet.QuerySubject(), inbox, raw)
+	}
+	if err != nil {
+		return fmt.Errorf("asking the agents: %w", err)
+	}
+	for len(waiting) > 0 {
+		m, err := sub.NextMsgWithContext(ctx)
+		if err != nil {
+			break
+		}
+		a, err := events.Decode[events.Answer](m.Data)
+		if err != nil || a.Query != q.ID {
+			continue
+		}
+		if _, asked := waiting[a.Agent.ID]; !asked {
+			continue
+		}
+		delete(waiting, a.Agent.ID)
+		a.Counted.Event, a.Counted.Replay = q.ID, false
+		hit.count(a.Agent, &a.Counted)
+		if a.Refresh != nil {
+			out.Known, out.Refresh = true, a.Refresh
+		}
+	}
+	for _, name := range waiting {
+		out.Silent = append(out.Silent, name)
+	}
+	return nil
+}
+
+// queryTimeout is how long a door waits for the agents' answers.
+const queryTimeout = time.Second

@@ -1,0 +1,242 @@
+package publisher
+
+import (
+	"encoding/base64"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/rescind/rescind/events"
+	"github.com/rescind/rescind/internal/follow"
+	"github.com/rescind/rescind/publisher/ledger"
+)
+
+// Record is a request as the ledger keeps it.
+type Record struct {
+	ID        events.EventID        `json:"id"`
+	Kind      events.Kind           `json:"kind"`
+	Realm     string                `json:"realm,omitempty"`
+	Claim     string                `json:"claim,omitempty"`
+	Value     string                `json:"value,omitempty"`
+	Tokens    int                   `json:"tokens,omitempty"`
+	Caller    string                `json:"caller"`
+	Door      string                `json:"door"`
+	Reason    string                `json:"reason,omitempty"`
+	Initiator events.Initiator      `json:"initiating_entity"`
+	Key       string                `json:"key,omitempty"`
+	Cause     string                `json:"cause,omitempty"`
+	Events    []events.ReceiptEvent `json:"events"`
+	// AcceptedAt is in Unix milliseconds.
+	AcceptedAt int64 `json:"accepted_at"`
+	// Receipt is there once the request is closed.
+	Receipt *events.Receipt `json:"receipt,omitempty"`
+}
+
+func newRecord(o *Order, req *request, now time.Time) Record {
+	r := Record{ID: req.txn, Kind: o.Target.Kind, Realm: o.Target.Realm, Claim: o.Target.Claim, Value: o.Target.Value,
+		Tokens: len(o.Target.Tokens), Caller: o.Caller, Door: o.Door, Reason: o.Reason, Initiator: o.Initiator,
+		Key: base64.RawURLEncoding.EncodeToString([]byte(req.key)), Cause: req.cause, AcceptedAt: now.UnixMilli()}
+	for _, it := range req.items {
+		r.Events = append(r.Events, events.ReceiptEvent{ID: it.r.ID, Stream: it.r.Target.Kind.Stream(),
+			Target: it.r.Target.String(), NotBefore: it.r.NotBefore})
+	}
+	return r
+}
+
+// loadRequest takes up a request of the ledger: one without a receipt is tallied
+// again, one with a key can be repeated.
+func (l *loop) loadRequest(txn events.EventID, decode func(any) error) (bool, error) {
+	req := &request{txn: txn, acked: make(chan struct{})}
+	if err := decode(&req.record); err != nil {
+		return false, fmt.Errorf("request %s: %w", txn, err)
+	}
+	key, err := base64.RawURLEncoding.DecodeString(req.record.Key)
+	if err != nil {
+		return false, fmt.Errorf("request %s: %w", txn, err)
+	}
+	age := l.now().Sub(time.UnixMilli(req.record.AcceptedAt))
+	req.key, req.cause, req.accepted = string(key), req.record.Cause, l.mono()-age
+	if req.record.Receipt == nil {
+		l.resume(req)
+	} else {
+		close(req.acked)
+	}
+	if req.cause != "" && age < keyFor {
+		l.causes[req.cause] = req
+	}
+	return true, nil
+}
+
+// resume tallies a request that was open when the publisher ended.
+func (l *loop) resume(req *request) {
+	req.tally = newTally(req.txn, req.accepted)
+	req.tally.restarted = true
+	for _, e := range req.record.Events {
+		known := l.entries[e.ID]
+		if known == nil {
+			continue // it has expired
+		}
+		it := &item{r: events.Revocation{ID: e.ID, NotBefore: e.NotBefore}, seq: known.seq}
+		if r, raw, err := l.stored(e.ID); err == nil && r != nil {
+			it.r, it.raw = *r, raw
+		}
+		req.tally.events[e.ID] = &tallied{stream: e.Stream, seq: known.seq, counted: true}
+		l.byEvent[e.ID] = req.tally
+		if known.seq == 0 {
+			l.inflight[e.ID] = flight{req, len(req.items)}
+			req.missing++
+		}
+		req.items = append(req.items, it)
+	}
+	if req.missing == 0 {
+		close(req.acked)
+		req.tally.reachedAt = l.mono()
+	}
+	l.tallies[req.txn] = req.tally
+}
+
+// stored reads an event of the ledger.
+func (p *Publisher) stored(id events.EventID) (r *events.Revocation, raw []byte, err error) {
+	err = p.ledger.View(func(tx *ledger.Tx) error {
+		e, err := tx.Event(id)
+		if err != nil || e == nil {
+			return err
+		}
+		m := follow.Decode(p.keys.Load(), p.fleet, e.Seq, e.Raw)
+		r, raw = m.Event, e.Raw
+		return m.Err
+	})
+	return r, raw, err
+}
+
+// writeReceipt closes a request: its receipt goes into the ledger and, by way of
+// the outbox, into the audit stream.
+func (l *loop) writeReceipt(t *tally, out events.Outcome) {
+	seqs := map[events.EventID]uint64{}
+	for id, e := range t.events {
+		seqs[id] = e.seq
+	}
+	elapsed := l.mono() - t.accepted
+	l.work.Go(func() {
+		post := ledger.Post{Stream: events.Audit, ID: events.NewEventID()}
+		err := l.ledger.Update(func(tx *ledger.Tx) error { return l.closeRequest(tx, t.txn, seqs, elapsed, out, &post) })
+		switch {
+		case errors.Is(err, ledger.ErrClosed):
+		case err != nil:
+			l.log.Error("writing a receipt", "request", t.txn, "err", err)
+		default:
+			l.kickOutbox()
+		}
+	})
+}
+
+func (p *Publisher) closeRequest(tx *ledger.Tx, txn events.EventID, seqs map[events.EventID]uint64,
+	elapsed time.Duration, out events.Outcome, post *ledger.Post) error {
+	var rec Record
+	if found, err := tx.Request(txn, &rec); err != nil || !found {
+		return err
+	}
+	n, err := tx.Counter(events.Audit)
+	if err != nil {
+		return err
+	}
+	expires := rec.AcceptedAt/1000 + int64(keyFor/time.Second)
+	for i := range rec.Events {
+		e := &rec.Events[i]
+		e.Seq = seqs[e.ID]
+		stored, err := tx.Event(e.ID)
+		if err != nil {
+			return err
+		}
+		if stored != nil {
+			expires = max(expires, stored.Expires)
+		}
+	}
+	rec.Receipt = &events.Receipt{Origin: events.Origin{Publisher: p.id, Incarnation: *p.incarnation.Load(), Counter: n},
+		ID: txn, Events: rec.Events, Caller: rec.Caller, Door: rec.Door, Reason: rec.Reason,
+		AcceptedAt: rec.AcceptedAt, ElapsedMS: elapsed.Milliseconds(), Outcome: out}
+	if post.Raw, err = p.cfg.Signer.SignReceipt(p.fleet, p.cfg.Issuer, p.now().Unix(), rec.Receipt); err != nil {
+		return err
+	}
+	if err := tx.PutPost(post); err != nil {
+		return err
+	}
+	return tx.PutRequest(txn, expires, rec)
+}
+
+// Revocation gives a request and what is known of its effect. The error is
+// ErrNotFound for an id that this publisher did not accept or has forgotten.
+func (p *Publisher) Revocation(id events.EventID) (*Record, *events.Outcome, error) {
+	var rec Record
+	found := false
+	err := p.ledger.View(func(tx *ledger.Tx) (err error) {
+		found, err = tx.Request(id, &rec)
+		return err
+	})
+	if err != nil {
+		return nil, nil, err
+	}
+	if !found {
+		return nil, nil, ErrNotFound
+	}
+	return &rec, p.outcomeOf(&rec), nil
+}
+
+// outcomeOf is the receipt's outcome, or what is known now.
+func (p *Publisher) outcomeOf(rec *Record) *events.Outcome {
+	if rec.Receipt != nil {
+		return &rec.Receipt.Outcome
+	}
+	out := &events.Outcome{Applied: []events.Application{}}
+	p.ask(func(l *loop) {
+		if t := l.tallies[rec.ID]; t != nil {
+			*out = t.outcome(l.roster, l.mono())
+		}
+	})
+	return out
+}
+
+// Revocations lists requests from the newest to the oldest, at most limit of
+// them, beginning behind the one given (the zero id: with the newest).
+func (p *Publisher) Revocations(after events.EventID, limit int) ([]Record, error) {
+	var out []Record
+	err := p.ledger.View(func(tx *ledger.Tx) error {
+		return tx.Requests(after, func(txn events.EventID, decode func(any) error) (bool, error) {
+			var rec Record
+			if err := decode(&rec); err != nil {
+				return false, fmt.Errorf("request %s: %w", txn, err)
+			}
+			out = append(out, rec)
+			return len(out) < limit, nil
+		})
+	})
+	return out, err
+}
+
+// draftLift lifts an event, or each event of a request.
+func (p *Publisher) draftLift(id events.EventID) ([]draft, error) {
+	ids := []events.EventID{id}
+	err := p.ledger.View(func(tx *ledger.Tx) error {
+		var rec Record
+		found, err := tx.Request(id, &rec)
+		if found {
+			ids = ids[:0]
+			for _, e := range rec.Events {
+				ids = append(ids, e.ID)
+			}
+		}
+		return err
+	})
+	if err != nil {
+		return nil, fmt.Errorf("%w: %w", ErrStorage, err)
+	}
+	var out []draft
+	for _, id := range ids {
+		r, _, err := p.stored(id)
+		if err != nil || r == nil || r.Target.Kind == events.KindLift {
+			return nil, ErrNotFound
+		}
+		out = append(out, draft{target: events.Target{Kind: events.KindLift, Lifted: id}, until: r.Expires})
+	}
+	return out, nil
+}
