@@ -1,0 +1,238 @@
+package subscriber
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"path/filepath"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/nats-io/nats.go"
+	"github.com/rescind/rescind/events"
+	"github.com/rescind/rescind/internal/bus"
+	"github.com/rescind/rescind/internal/denylist"
+	"github.com/rescind/rescind/internal/follow"
+)
+
+// Agent follows a fleet and decides on tokens. Its methods are safe for
+// concurrent use.
+type Agent struct {
+	cfg   Config
+	log   *slog.Logger
+	me    events.Agent
+	set   *denylist.Set
+	bus   *bus.Bus
+	nc    *nats.Conn
+	seen  *seen
+	watch watchers
+	keys  atomic.Pointer[events.KeySet]
+	begun time.Time
+
+	// asOf is the agent's knowledge in nanoseconds of the monotonic clock since
+	// begun, never when it has none; ready tells that it held a complete set.
+	asOf   atomic.Int64
+	ready  atomic.Bool
+	status atomic.Pointer[events.Status]
+
+	synced   chan struct{}
+	inputs   chan func(*loop)
+	stopped  chan struct{}
+	cancel   context.CancelCauseFunc
+	done     sync.WaitGroup
+	closing  sync.Once
+	closeErr error
+}
+
+// never is the value of asOf when nothing is known to be complete.
+const never = -1 << 62
+
+// Open opens the agent's set, subscribes, and starts to follow. It returns when
+// the stored set is loaded, so that Check can be used at once; Synced tells when
+// everything missed meanwhile has been applied. NATS may be away: the agent then
+// decides from its stored set.
+//
+// ctx governs Open only. It fails when the configuration is wrong, the directory
+// cannot be used, another agent has it open, or the keys cannot be read. A
+// damaged file is no failure: it is put aside and the agent rebuilds.
+func Open(ctx context.Context, nc *nats.Conn, cfg Config) (*Agent, error) {
+	if err := cfg.validate(); err != nil {
+		return nil, err
+	}
+	keys, err := cfg.Keys.Keys(ctx)
+	if err != nil {
+		return nil, fmt.Errorf("opening agent: %w", err)
+	}
+	b, err := bus.New(nc, cfg.fleet())
+	if err != nil {
+		return nil, fmt.Errorf("opening agent: %w", err)
+	}
+	path := ""
+	if cfg.Dir != "" {
+		path = filepath.Join(cfg.Dir, "denylist.db")
+	}
+	set, err := denylist.Open(denylist.Options{Path: path, Fleet: cfg.fleet(), Now: cfg.clock(), Logger: cfg.logger()})
+	if err != nil {
+		return nil, fmt.Errorf("opening agent: %w", err)
+	}
+	a := &Agent{cfg: cfg, log: cfg.logger(), set: set, bus: b, nc: nc, seen: newSeen(cfg.maxSeen()),
+		begun: cfg.clock()(), synced: make(chan struct{}), inputs: make(chan func(*loop), 1024),
+		stopped: make(chan struct{})}
+	a.me = events.Agent{ID: set.Identity(), Service: cfg.Service, Instance: cfg.instance(),
+		Run: events.NewEventID().String(), Version: or(cfg.Version, "unknown")}
+	a.keys.Store(keys)
+	a.asOf.Store(never)
+	if err := a.start(); err != nil {
+		return nil, errors.Join(fmt.Errorf("opening agent: %w", err), set.Close())
+	}
+	return a, nil
+}
+
+func (a *Agent) start() error {
+	ctx, cancel := context.WithCancelCause(context.Background())
+	a.cancel = cancel
+	cursors := map[events.Stream]follow.Cursor{}
+	for s, c := range a.set.Cursors() {
+		cursors[s] = follow.Cursor(c)
+	}
+	l := &loop{Agent: a, ctx: ctx, core: newCore(a.cfg.bound(), cursors, a.set.Has)}
+	l.restore()
+	unsubscribe, err := a.subscribe()
+	if err != nil {
+		cancel(err)
+		return err
+	}
+	a.done.Go(func() {
+		l.run()
+		close(a.stopped)
+		unsubscribe()
+	})
+	return nil
+}
+
+// Check tells whether the token may be accepted: nil, ErrRevoked, ErrNotReady,
+// or ErrStale when Config.MaxStaleness is set and exceeded. It does no I/O and
+// allocates nothing.
+func (a *Agent) Check(t *events.Token) error { return a.CheckWithin(t, a.cfg.MaxStaleness) }
+
+// CheckWithin is Check with a staleness of its own: it answers ErrStale when the
+// agent's knowledge is older than maxStaleness; 0 means any.
+func (a *Agent) CheckWithin(t *events.Token, maxStaleness time.Duration) error {
+	switch {
+	case a.set.Check(t):
+		return ErrRevoked
+	case !a.ready.Load() && !a.cfg.AllowUnsynced:
+		return ErrNotReady
+	case maxStaleness > 0 && a.Staleness() > maxStaleness:
+		return ErrStale
+	}
+	return nil
+}
+
+// forever is the staleness of an agent that knows nothing for certain.
+const forever = time.Duration(1<<63 - 1)
+
+// Staleness is how long ago everything acknowledged by the bus was known to be
+// held here. It is the largest Duration when nothing is known: before the first
+// sync, while events are parked that cannot be read, and while a stream lacks
+// events.
+func (a *Agent) Staleness() time.Duration {
+	at := a.asOf.Load()
+	if at == never {
+		return forever
+	}
+	return a.mono() - time.Duration(at)
+}
+
+func (a *Agent) mono() time.Duration { return a.cfg.clock()().Sub(a.begun) }
+
+// Ready tells whether the agent holds a set that was complete at least once.
+func (a *Agent) Ready() bool { return a.ready.Load() }
+
+// Synced is closed once the agent, in this run, has applied everything that the
+// bus held.
+func (a *Agent) Synced() <-chan struct{} { return a.synced }
+
+// Recovered tells why the stored set could not be used, "" when it could.
+func (a *Agent) Recovered() string { return a.set.Recovered() }
+
+// Status is the agent's present status, as it is sent to publishers.
+func (a *Agent) Status() events.Status {
+	s := *a.status.Load()
+	s.Entries, s.Digest = a.set.Len(), a.set.Digest()
+	if s.State == events.Fresh && a.Staleness() > a.cfg.bound() {
+		s.State = events.Stale
+	}
+	return s
+}
+
+// Watch gives revocations as they come into force, so that a service can cut
+// live connections.
+func (a *Agent) Watch() *Watch { return a.watch.add() }
+
+// Explain gives the events that refuse the token; none when it is live. It may
+// read the disk.
+func (a *Agent) Explain(t *events.Token) ([]events.EventID, error) { return a.set.Explain(t) }
+
+// Observe remembers a token whose signature the caller has verified, so that
+// revocations that hit it are counted. Guards call it; an issuer may call it at
+// issue. Only tokens with an exp are remembered.
+func (a *Agent) Observe(t *events.Token) {
+	h := t.Identity.Hash()
+	now := a.cfg.clock()().Unix()
+	if t.Expires <= now || a.seen.has(h) {
+		return
+	}
+	a.seen.add(h, remember(t), now, func() bool { return a.set.Check(t) })
+}
+
+// ObserveRefresh remembers an opaque refresh token by its identity: whose it is,
+// and when it dies (expires, Unix seconds). It is kept on disk too. ErrClosed is
+// the only error.
+func (a *Agent) ObserveRefresh(id events.Identity, r events.RefreshToken) error {
+	now := a.cfg.clock()().Unix()
+	if r.Expires <= now {
+		return nil
+	}
+	tok := &seenToken{realm: r.Realm, user: r.User, expires: r.Expires, issuedAt: now}
+	listed := &events.Token{Identity: id}
+	if !a.seen.add(id.Hash(), tok, now, func() bool { return a.set.Check(listed) }) {
+		return nil
+	}
+	return a.do(func(l *loop) {
+		l.set.Stage(denylist.Change{Observed: []denylist.Observed{{Identity: id, Realm: r.Realm, User: r.User,
+			Expires: r.Expires, IssuedAt: now}}})
+		l.commitSoon()
+	})
+}
+
+// RefreshRefused tells whether an opaque refresh token was observed and has been
+// revoked since, by itself or by a rule on its user or realm.
+func (a *Agent) RefreshRefused(id events.Identity) (observed, refused bool) {
+	t, ok := a.seen.get(id.Hash())
+	return ok, ok && t.refused
+}
+
+// do runs fn in the agent's loop.
+func (a *Agent) do(fn func(*loop)) error {
+	select {
+	case a.inputs <- fn:
+		return nil
+	case <-a.stopped:
+		return ErrClosed
+	}
+}
+
+// Close says goodbye to the publishers, writes what is staged and releases the
+// directory. It waits for both and may be called more than once.
+func (a *Agent) Close() error {
+	a.closing.Do(func() {
+		a.cancel(ErrClosed)
+		a.done.Wait()
+		a.watch.close()
+		a.closeErr = a.set.Close()
+	})
+	return a.closeErr
+}

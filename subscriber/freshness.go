@@ -1,0 +1,145 @@
+package subscriber
+
+import (
+	"time"
+
+	"github.com/rescind/rescind/events"
+)
+
+// instant is one moment by both clocks: wall for what others say, mono for what
+// must not jump.
+type instant struct {
+	wall time.Time
+	mono time.Duration
+}
+
+// maxOffset is how far a publisher's clock may be from ours before its beacons
+// count as old by what lies beyond.
+const maxOffset = 15 * time.Minute
+
+// maxPending is how many beacons of one publisher wait to be covered. They come
+// once a second and matter for the bound only.
+const maxPending = 32
+
+// freshness derives how old the agent's knowledge is from the beacons it hears.
+// It is a plain state machine and not safe for concurrent use.
+type freshness struct {
+	bound time.Duration
+	heard map[string]*heard
+	// asOf is when the newest beacon was sent that is covered by what was
+	// applied, by our monotonic clock; only valid when known.
+	asOf  time.Duration
+	known bool
+}
+
+// heard is what is known of one publisher.
+type heard struct {
+	incarnation events.EventID
+	number      uint64
+	// offset is the smallest difference between our clock at receipt and the
+	// beacon's send time seen in this incarnation: clock difference plus the
+	// fastest way here.
+	offset    time.Duration
+	hasOffset bool
+	pending   []pendingBeacon
+	// sent is when the newest beacon was sent, owed whether it said that a
+	// stream lacks events.
+	sent time.Duration
+	owed bool
+}
+
+type pendingBeacon struct {
+	marks map[events.Stream]events.Watermark
+	sent  time.Duration
+}
+
+func newFreshness(bound time.Duration) *freshness {
+	return &freshness{bound: bound, heard: map[string]*heard{}}
+}
+
+// beacon takes one that was verified. It tells false for a replay: a number or
+// an incarnation that is not newer than what was heard.
+func (f *freshness) beacon(b *events.Beacon, now instant) bool {
+	h := f.heard[b.Origin.Publisher]
+	if h == nil {
+		h = &heard{}
+		f.heard[b.Origin.Publisher] = h
+	}
+	switch {
+	case b.Origin.Incarnation == h.incarnation:
+		if b.Origin.Counter <= h.number {
+			return false
+		}
+	case !h.incarnation.IsZero() && b.Origin.Incarnation.String() < h.incarnation.String():
+		return false
+	default:
+		*h = heard{incarnation: b.Origin.Incarnation}
+	}
+	h.number = b.Origin.Counter
+	h.sent = now.mono - h.age(now.wall.Sub(time.UnixMilli(b.SentAt)))
+	h.owed = false
+	for _, w := range b.Streams {
+		h.owed = h.owed || w.Owed > 0
+	}
+	if len(h.pending) == maxPending {
+		h.pending = h.pending[1:]
+	}
+	h.pending = append(h.pending, pendingBeacon{b.Streams, h.sent})
+	return true
+}
+
+// age turns the difference between our clock and a send time into how long the
+// beacon was under way beyond the fastest one. It is never negative, so a beacon
+// never counts as sent after it was received.
+func (h *heard) age(difference time.Duration) time.Duration {
+	if !h.hasOffset || difference < h.offset {
+		h.offset, h.hasOffset = difference, true
+	}
+	offset := min(max(h.offset, -maxOffset), maxOffset)
+	return (difference - offset).Abs()
+}
+
+// cover moves asOf to the newest beacon that covers tells to be covered.
+func (f *freshness) cover(covers func(map[events.Stream]events.Watermark) bool) {
+	for _, h := range f.heard {
+		for i := len(h.pending) - 1; i >= 0; i-- {
+			if !covers(h.pending[i].marks) {
+				continue
+			}
+			if sent := h.pending[i].sent; !f.known || sent > f.asOf {
+				f.asOf, f.known = sent, true
+			}
+			h.pending = h.pending[i+1:]
+			break
+		}
+	}
+}
+
+// owed tells whether a beacon within the bound said that a stream lacks events.
+func (f *freshness) owed(now instant) bool {
+	for _, h := range f.heard {
+		if h.owed && now.mono-h.sent <= f.bound {
+			return true
+		}
+	}
+	return false
+}
+
+// hears tells whether any beacon is within the bound.
+func (f *freshness) hears(now instant) bool {
+	for _, h := range f.heard {
+		if now.mono-h.sent <= f.bound {
+			return true
+		}
+	}
+	return false
+}
+
+// clockStepped forgets what rests on the wall clock. Nothing is fresh until the
+// next beacon: how long the step took, nobody knows.
+func (f *freshness) clockStepped() {
+	for _, h := range f.heard {
+		h.hasOffset, h.pending, h.sent = false, nil, -f.bound-1
+	}
+	f.known = false
+}

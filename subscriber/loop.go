@@ -1,0 +1,428 @@
+package subscriber
+
+import (
+	"context"
+	"encoding/json"
+	"slices"
+	"time"
+
+	"github.com/nats-io/nats.go"
+	"github.com/rescind/rescind/events"
+	"github.com/rescind/rescind/internal/bus"
+	"github.com/rescind/rescind/internal/denylist"
+	"github.com/rescind/rescind/internal/follow"
+)
+
+// loop is the agent's edge: one goroutine that owns the core, feeds it what
+// comes in, and carries out its effects. Reads, commits and key refreshes run in
+// goroutines of their own and hand their outcome back as an input.
+type loop struct {
+	*Agent
+	ctx  context.Context
+	core *core
+
+	reporter reporter
+	// durable is where the disk is: positions are reported from it, after the
+	// counts of what it holds.
+	durable    map[events.Stream]denylist.Cursor
+	committing bool
+	dirty      bool
+	retryAt    time.Duration
+	diskErr    string
+	keysAt     time.Duration
+	refreshing bool
+	statusAt   time.Duration
+	expireAt   time.Duration
+	syncedSent bool
+}
+
+const (
+	tickEvery    = 100 * time.Millisecond
+	expireEvery  = time.Minute
+	commitRetry  = time.Second
+	keysAtMost   = time.Second
+	readMessages = 1000
+	readBytes    = 4 << 20
+	readTimeout  = 10 * time.Second
+)
+
+// restore takes up what the file held.
+func (l *loop) restore() {
+	now := l.instant()
+	l.core.synced = l.set.Synced()
+	l.core.rebuilding = l.set.Recovered() != ""
+	for _, m := range l.set.Parked() {
+		l.core.parked[place{m.Stream, m.Seq}] = follow.Decode(l.keys.Load(), l.cfg.fleet(), m.Seq, m.Raw)
+	}
+	for _, o := range l.set.Observed() {
+		listed := &events.Token{Identity: o.Identity}
+		l.seen.add(o.Identity.Hash(), &seenToken{realm: o.Realm, user: o.User, expires: o.Expires, issuedAt: o.IssuedAt},
+			now.wall.Unix(), func() bool { return l.set.Check(listed) })
+	}
+	for _, r := range l.standing() {
+		l.seen.count(r, now.wall.Unix(), true)
+	}
+	l.durable = l.set.Cursors()
+	l.publish(now)
+	l.publishStatus(now)
+}
+
+// standing gives the events of the set that no lift has taken away. It may read
+// the disk.
+func (l *loop) standing() []*events.Revocation {
+	var out []*events.Revocation
+	err := l.set.Records(func(r denylist.Record, stands bool) bool {
+		if stands {
+			out = append(out, &events.Revocation{ID: r.ID, Target: r.Target, NotBefore: r.NotBefore, Expires: r.Expires})
+		}
+		return true
+	})
+	if err != nil {
+		l.log.Error("reading the denylist", "err", err)
+	}
+	return out
+}
+
+// subscribe opens the agent's subscriptions. Their callbacks verify, which may
+// take some ten microseconds, and hand over to the loop.
+func (a *Agent) subscribe() (unsubscribe func(), err error) {
+	fleet := a.cfg.fleet()
+	live, err := a.bus.Live(func(m bus.Message) {
+		msg := follow.Decode(a.keys.Load(), fleet, m.Seq, m.Data)
+		a.input(func(l *loop) { l.perform(l.core.live(m.Stream, msg)) })
+	}, func() { a.input(func(l *loop) { l.perform(l.core.reconnected()) }) })
+	if err != nil {
+		return nil, err
+	}
+	var subs []*nats.Subscription
+	unsubscribe = func() {
+		live.Close()
+		for _, s := range subs {
+			_ = s.Unsubscribe() // fails only when the connection is closed
+		}
+	}
+	for subject, handle := range map[string]nats.MsgHandler{
+		fleet.BeaconSubject():     a.onBeacon,
+		fleet.QuerySubject():      a.onQuery,
+		fleet.AskSubject(a.me.ID): a.onAsk,
+		fleet.AskAllSubject():     a.onAsk,
+	} {
+		s, err := a.nc.Subscribe(subject, handle)
+		if err != nil {
+			unsubscribe()
+			return nil, err
+		}
+		subs = append(subs, s)
+	}
+	return unsubscribe, nil
+}
+
+// input hands fn to the loop, or drops it once the agent is closed.
+func (a *Agent) input(fn func(*loop)) {
+	select {
+	case a.inputs <- fn:
+	case <-a.stopped:
+	}
+}
+
+func (a *Agent) onBeacon(m *nats.Msg) {
+	received := a.instant()
+	b, err := a.keys.Load().OpenBeacon(a.cfg.fleet(), m.Data)
+	a.input(func(l *loop) {
+		if err != nil {
+			l.core.refuse(events.Reason(err))
+			l.refreshKeys(err)
+			return
+		}
+		l.perform(l.core.beacon(b, received))
+	})
+}
+
+func (a *Agent) onAsk(m *nats.Msg) {
+	ask, err := events.Decode[events.Ask](m.Data)
+	a.input(func(l *loop) {
+		switch {
+		case err != nil:
+			l.core.refuse(events.Reason(err))
+		case ask.From == 0:
+			l.sendStatus(events.Regular)
+		default:
+			for _, b := range l.reporter.again(ask.From, ask.To) {
+				l.send(l.cfg.fleet().ReportSubject(l.me.ID), b)
+			}
+		}
+	})
+}
+
+// onQuery answers what a target would hit. An answer speaks of users, so only a
+// publisher that signed the question gets one.
+func (a *Agent) onQuery(m *nats.Msg) {
+	q, err := a.keys.Load().OpenQuery(a.cfg.fleet(), m.Data)
+	now := a.instant()
+	if err != nil || now.wall.Sub(time.UnixMilli(q.SentAt)).Abs() > events.MaxQueryAge {
+		a.input(func(l *loop) { l.core.refuse("query") })
+		return
+	}
+	r := &events.Revocation{ID: q.ID, Target: q.Target, NotBefore: q.NotBefore, Expires: q.Expires}
+	answer := events.Answer{Query: q.ID, Agent: a.me, Counted: a.seen.count(r, now.wall.Unix(), false)}
+	if len(q.Target.Identities) == 1 {
+		if t, ok := a.seen.get(q.Target.Identities[0].Hash()); ok && t.realm != "" {
+			answer.Refresh = &events.RefreshToken{Realm: t.realm, User: t.user, Expires: t.expires}
+		}
+	}
+	b, err := json.Marshal(answer)
+	if err == nil {
+		err = m.Respond(b)
+	}
+	if err != nil {
+		a.log.Warn("answering a query", "err", err)
+	}
+}
+
+func (a *Agent) instant() instant {
+	now := a.cfg.clock()()
+	return instant{wall: now, mono: now.Sub(a.begun)}
+}
+
+// run is the loop. It ends when the agent is closed, after a last commit, report
+// and goodbye.
+func (l *loop) run() {
+	tick := time.NewTicker(tickEvery)
+	defer tick.Stop()
+	connected := l.nc.StatusChanged(nats.CONNECTED)
+	defer l.nc.RemoveStatusListener(connected)
+	l.tick()
+	l.sendStatus(events.Hello)
+	for {
+		select {
+		case fn := <-l.inputs:
+			fn(l)
+		case <-tick.C:
+			l.tick()
+		case <-connected:
+			l.perform(l.core.reconnected())
+			l.sendStatus(events.Hello)
+		case <-l.ctx.Done():
+			l.finish()
+			return
+		}
+	}
+}
+
+func (l *loop) finish() {
+	if cursors, err := l.set.Commit(); err != nil {
+		l.log.Error("writing the denylist", "err", err)
+	} else {
+		l.durable, l.core.report.due = cursors, true
+		l.sendReport()
+	}
+	l.sendStatus(events.Goodbye)
+}
+
+func (l *loop) tick() {
+	now := l.instant()
+	l.perform(l.core.tick(now))
+	if now.mono >= l.statusAt {
+		l.sendStatus(events.Regular)
+	}
+	if now.mono >= l.keysAt+l.cfg.keysEvery() {
+		l.refreshKeys(events.ErrUnknownKey)
+	}
+	if now.mono >= l.expireAt {
+		l.expireAt = now.mono + expireEvery
+		l.set.Expire(now.wall)
+		l.seen.sweep(now.wall.Unix())
+	}
+	if l.dirty && now.mono >= l.retryAt {
+		l.commitSoon()
+	}
+	l.sendReport()
+	l.publish(now)
+	l.publishStatus(now)
+}
+
+// perform carries out effects: visible first, durable next, reported last.
+func (l *loop) perform(e effects) {
+	now := l.instant()
+	for s, why := range e.lost {
+		l.log.Warn("reading a stream again from its beginning", "stream", s, "reason", why)
+	}
+	for _, r := range e.refused {
+		l.log.Warn("message refused", "stream", r.stream, "seq", r.seq, "live", r.live, "reason", events.Reason(r.err))
+		l.refreshKeys(r.err)
+	}
+	change := l.change(e, now)
+	if len(change.Records) > 0 || len(change.Cursors) > 0 || len(change.Park) > 0 || len(change.Unpark) > 0 || change.Synced {
+		l.set.Stage(change)
+		for _, m := range e.apply {
+			l.watch.send(m.Event)
+		}
+		l.commitSoon()
+	}
+	for s, f := range e.fetch {
+		l.read(s, f)
+	}
+	l.publish(now)
+}
+
+// change turns effects into what the set keeps, and counts what each rule hits
+// just before it comes into force.
+func (l *loop) change(e effects, now instant) denylist.Change {
+	c := denylist.Change{Cursors: map[events.Stream]denylist.Cursor{}, Synced: e.synced}
+	for _, m := range e.apply {
+		if m.Event.Expires <= now.wall.Unix() {
+			continue // every token that it could hit is dead
+		}
+		if m.Event.Target.Kind == events.KindLift {
+			l.liftSeen(m.Event.Target.Lifted)
+		} else {
+			l.count(m.Event, now)
+		}
+		c.Records = append(c.Records, denylist.RecordOf(m.Event, m.KeyID, m.stream, m.Seq))
+	}
+	for s, cur := range e.cursors {
+		c.Cursors[s] = denylist.Cursor(cur)
+	}
+	for _, p := range e.park {
+		c.Park = append(c.Park, denylist.Parked{Stream: p.stream, Seq: p.seq, Reason: events.Reason(p.err), Raw: p.raw})
+	}
+	for _, at := range e.unpark {
+		c.Unpark = append(c.Unpark, denylist.ParkedKey{Stream: at.stream, Seq: at.seq})
+	}
+	return c
+}
+
+func (l *loop) count(r *events.Revocation, now instant) {
+	counted := l.seen.count(r, now.wall.Unix(), true)
+	// What was seen before this run is forgotten: the count cannot be whole.
+	counted.Replay = r.Target.Kind.Mechanism() != events.ByIdentity && r.IssuedAt < l.begun.Unix()
+	if counted.InvalidatedCount+counted.PreviouslyCount > 0 || counted.AtLeast || counted.Replay {
+		l.core.report.counted = append(l.core.report.counted, counted)
+	}
+}
+
+func (l *loop) liftSeen(id events.EventID) {
+	var lifted *events.Revocation
+	var others []*events.Revocation
+	for _, r := range l.standing() {
+		if r.ID == id {
+			lifted = r
+		} else {
+			others = append(others, r)
+		}
+	}
+	if lifted == nil {
+		return
+	}
+	l.seen.lifted(lifted, func(yield func(*events.Revocation) bool) {
+		for _, r := range others {
+			if !yield(r) {
+				return
+			}
+		}
+	})
+}
+
+// commitSoon starts a commit unless one is under way; what is staged meanwhile
+// shares the next.
+func (l *loop) commitSoon() {
+	l.dirty = true
+	if l.committing {
+		return
+	}
+	l.committing, l.dirty = true, false
+	l.done.Go(func() {
+		cursors, err := l.set.Commit()
+		l.input(func(l *loop) { l.committed(cursors, err) })
+	})
+}
+
+func (l *loop) committed(cursors map[events.Stream]denylist.Cursor, err error) {
+	l.committing = false
+	if err != nil {
+		if l.diskErr == "" {
+			l.log.Error("writing the denylist; enforcement goes on from memory", "err", err)
+		}
+		l.diskErr, l.dirty = err.Error(), true
+		l.retryAt = l.instant().mono + commitRetry
+		l.core.report.fault(events.Fault{Type: "disk", Detail: err.Error()})
+		return
+	}
+	l.diskErr, l.durable = "", cursors
+	l.core.report.due = true
+	l.sendReport()
+	if l.dirty {
+		l.commitSoon()
+	}
+}
+
+// read starts a read of a stream; its outcome comes back as an input.
+func (l *loop) read(s events.Stream, f follow.Fetch) {
+	l.done.Go(func() {
+		ctx, cancel := context.WithTimeout(l.ctx, readTimeout)
+		defer cancel()
+		batch, err := l.bus.Read(ctx, s, f.From, readMessages, readBytes)
+		if err != nil {
+			l.input(func(l *loop) { l.core.failed(s) })
+			return
+		}
+		keys, fleet := l.keys.Load(), l.cfg.fleet()
+		out := follow.Batch{Complete: batch.Complete && !batch.Broken, Messages: make([]follow.Message, len(batch.Messages))}
+		for i, m := range batch.Messages {
+			out.Messages[i] = follow.Decode(keys, fleet, m.Seq, m.Data)
+		}
+		l.input(func(l *loop) { l.perform(l.core.fetched(s, out)) })
+	})
+}
+
+// refreshKeys reads the key set anew when err says that a key is missing, at
+// most once a second.
+func (l *loop) refreshKeys(err error) {
+	now := l.instant()
+	if !events.Parkable(err) || l.refreshing || l.keysAt != 0 && now.mono < l.keysAt+keysAtMost {
+		return
+	}
+	l.refreshing, l.keysAt = true, now.mono
+	l.done.Go(func() {
+		ctx, cancel := context.WithTimeout(l.ctx, readTimeout)
+		defer cancel()
+		keys, err := l.cfg.Keys.Keys(ctx)
+		l.input(func(l *loop) { l.refreshed(keys, err) })
+	})
+}
+
+func (l *loop) refreshed(keys *events.KeySet, err error) {
+	l.refreshing = false
+	if err != nil {
+		l.log.Warn("refreshing publishers' keys; the old ones stay", "err", err)
+		return
+	}
+	before := l.keys.Swap(keys)
+	if slices.ContainsFunc(before.All(), func(k *events.PublicKey) bool { return !keys.Has(k.ID) }) {
+		gone, err := l.set.Reevaluate(keys.Has)
+		l.log.Warn("events of removed keys no longer count", "events", gone, "err", err)
+	}
+	l.perform(l.core.retryParked(func(seq uint64, raw []byte) follow.Message {
+		return follow.Decode(keys, l.cfg.fleet(), seq, raw)
+	}, l.set.Has))
+}
+
+// publish makes what the core knows of itself visible to other goroutines.
+func (l *loop) publish(now instant) {
+	at := int64(never)
+	if asOf, ok := l.core.asOf(now); ok {
+		at = int64(asOf)
+	}
+	l.asOf.Store(at)
+	l.ready.Store(l.core.synced && !l.core.rebuilding)
+	if l.core.fresh.known && !l.syncedSent {
+		l.syncedSent = true
+		close(l.synced)
+	}
+}
+
+// publishStatus makes the status visible; it costs more than publish.
+func (l *loop) publishStatus(now instant) {
+	s := l.statusNow(now)
+	l.status.Store(&s)
+}
