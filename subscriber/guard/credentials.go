@@ -1,0 +1,42 @@
+package guard
+
+import (
+	"fmt"
+	"strings"
+)
+
+// credentials gives the token from the values of the Authorization headers. It
+// takes only what no other reader could split otherwise: one header, of one
+// scheme, one blank and one token68 (RFC 9110 section 11.2). Some proxies join
+// doubled headers with a comma, and a comma is not part of a token68.
+func credentials(values []string) (string, error) {
+	switch len(values) {
+	case 0:
+		return "", ErrNoToken
+	case 1:
+	default:
+		return "", fmt.Errorf("%w: more than one", ErrBadRequest)
+	}
+	scheme, token, _ := strings.Cut(values[0], " ")
+	switch {
+	case scheme == "" || !isToken68(token):
+		return "", fmt.Errorf("%w: not a scheme, a blank and a token", ErrBadRequest)
+	case !strings.EqualFold(scheme, "Bearer") && !strings.EqualFold(scheme, "DPoP"):
+		return "", fmt.Errorf("%w: the scheme is another one", ErrNoToken)
+	}
+	return token, nil
+}
+
+// isToken68 tells whether s is one or more of the characters of a token68,
+// followed by any number of "=".
+func isToken68(s string) bool {
+	s = strings.TrimRight(s, "=")
+	for i := range len(s) {
+		c := s[i]
+		letter := 'a' <= c && c <= 'z' || 'A' <= c && c <= 'Z' || '0' <= c && c <= '9'
+		if !letter && !strings.ContainsRune("-._~+/", rune(c)) {
+			return false
+		}
+	}
+	return s != ""
+}

@@ -1,0 +1,118 @@
+package guard
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/golang-jwt/jwt/v5"
+
+	"github.com/rescind/rescind/events"
+)
+
+// Agent is what a guard asks. A *subscriber.Agent is one. Its methods must be
+// safe for concurrent use, and do no I/O.
+type Agent interface {
+	// Check answers nil for a token that may be accepted, else an error that is
+	// subscriber.ErrRevoked, ErrNotReady or ErrStale. Any other error is taken
+	// for not knowing.
+	Check(t *events.Token) error
+	// CheckWithin is Check with a bound of its own on how old the agent's
+	// knowledge may be; 0 means any.
+	CheckWithin(t *events.Token, maxStaleness time.Duration) error
+	// Observe is told of tokens that were verified, and of no other.
+	Observe(t *events.Token)
+}
+
+// Verify verifies a token in compact form: its signature, issuer, audience and
+// times. It gives all claims under their exact names. It must be safe for
+// concurrent use; it may block until ctx ends.
+//
+// An error that is ErrUnavailable says that the token could not be judged (503),
+// one that is ErrForbidden that the token is genuine and still not accepted
+// (403). Every other one refuses the token (401). The error's text is not sent.
+type Verify func(ctx context.Context, raw string) (jwt.MapClaims, error)
+
+// Guard decides on requests. It is safe for concurrent use.
+type Guard struct {
+	agent  Agent
+	verify Verify
+	options
+}
+
+// New makes a guard. It refuses a nil agent, a nil verify without
+// [RevocationOnly], a verify with it, and an option that Middleware refuses.
+func New(agent Agent, verify Verify, opts ...Option) (*Guard, error) {
+	g := &Guard{agent: agent, verify: verify, options: options{realm: defaultRealm}}
+	for _, o := range opts {
+		if err := o(&g.options); err != nil {
+			return nil, fmt.Errorf("guard: %w", err)
+		}
+	}
+	switch {
+	case agent == nil:
+		return nil, errors.New("guard: agent is nil")
+	case verify == nil && !g.revocationOnly:
+		return nil, errors.New("guard: verify is nil: anybody could make tokens; RevocationOnly says that they are verified elsewhere")
+	case verify != nil && g.revocationOnly:
+		return nil, errors.New("guard: RevocationOnly contradicts verify")
+	}
+	return g, nil
+}
+
+// Admitted is what is known of an admitted request.
+type Admitted struct {
+	// Token is nil for a request without one (see [AllowAnonymous]).
+	Token *events.Token
+	// Claims are those that verify gave; nil without verify.
+	Claims jwt.MapClaims
+}
+
+// Admit decides by the values of a request's Authorization headers. The token is
+// read strictly, verified, observed and then checked: the agent never hears of
+// one that anybody could have made up. [RefusalOf] turns the error into an
+// answer; no error holds any part of the token, unless verify's does.
+func (g *Guard) Admit(ctx context.Context, authorization []string) (*Admitted, error) {
+	if len(authorization) == 0 && g.anonymous {
+		return &Admitted{}, nil
+	}
+	raw, err := credentials(authorization)
+	if err != nil {
+		return nil, err
+	}
+	t, err := events.ParseToken(raw)
+	if err != nil {
+		return nil, err
+	}
+	a := &Admitted{Token: t}
+	if g.verify != nil {
+		if a.Claims, err = g.verify(ctx, raw); err != nil {
+			return nil, judged(ctx, err)
+		}
+		g.agent.Observe(t)
+	}
+	if err := g.check(t); err != nil {
+		return nil, err
+	}
+	return a, nil
+}
+
+func (g *Guard) check(t *events.Token) error {
+	if g.maxStaleness == nil {
+		return g.agent.Check(t)
+	}
+	return g.agent.CheckWithin(t, *g.maxStaleness)
+}
+
+// judged tells a verdict on the token from a failure to reach one.
+func judged(ctx context.Context, err error) error {
+	switch {
+	case errors.Is(err, ErrUnavailable), errors.Is(err, ErrForbidden):
+		return err
+	case ctx.Err() != nil:
+		return fmt.Errorf("%w: %w", ErrUnavailable, err)
+	default:
+		return fmt.Errorf("%w: %w", ErrInvalidToken, err)
+	}
+}

@@ -1,0 +1,70 @@
+package guard
+
+import (
+	"errors"
+	"time"
+)
+
+// Option changes one thing about a guard.
+type Option func(*options) error
+
+type options struct {
+	realm          string
+	anonymous      bool
+	revocationOnly bool
+	// maxStaleness is nil where the agent's own bound is to hold.
+	maxStaleness *time.Duration
+}
+
+// MaxStaleness refuses with 503 when the agent's knowledge is older than d,
+// whatever the agent's own bound is; 0 decides from what is known, however old.
+// Without it the agent's own bound holds. d must not be negative.
+func MaxStaleness(d time.Duration) Option {
+	return func(o *options) error {
+		if d < 0 {
+			return errors.New("MaxStaleness is negative")
+		}
+		o.maxStaleness = &d
+		return nil
+	}
+}
+
+// defaultRealm stands in challenges when nothing else is said: they need at
+// least one parameter.
+const defaultRealm = "rescind"
+
+// Realm is the realm that challenges name (RFC 9110 section 11.5), in printable
+// ASCII; without it "rescind".
+func Realm(name string) Option {
+	return func(o *options) error {
+		if name == "" {
+			return errors.New("Realm is empty")
+		}
+		for i := range len(name) {
+			if name[i] < ' ' || name[i] > '~' {
+				return errors.New("Realm is not printable ASCII")
+			}
+		}
+		o.realm = name
+		return nil
+	}
+}
+
+// AllowAnonymous lets requests without any Authorization header pass, for
+// services that serve those too. A request with a header is judged by it.
+func AllowAnonymous() Option {
+	return func(o *options) error {
+		o.anonymous = true
+		return nil
+	}
+}
+
+// RevocationOnly says that verify is nil on purpose: something else on the
+// request's way verifies tokens, by the same strict reading. The guard then
+// refuses what was revoked, observes nothing, and gives no claims.
+func RevocationOnly() Option {
+	return func(o *options) error {
+		o.revocationOnly = true
+		return nil
+	}
+}

@@ -1,0 +1,115 @@
+package guard
+
+import (
+	"encoding/json"
+	"errors"
+	"net/http"
+	"strconv"
+	"strings"
+
+	"github.com/golang-jwt/jwt/v5"
+
+	"github.com/rescind/rescind/events"
+	"github.com/rescind/rescind/subscriber"
+)
+
+var (
+	// ErrNoToken is returned for a request without a bearer token.
+	ErrNoToken = errors.New("no bearer token")
+	// ErrBadRequest is returned for an Authorization header that is not exactly
+	// one scheme and one token, and for tokens in two places.
+	ErrBadRequest = errors.New("malformed Authorization")
+	// ErrInvalidToken is returned for a token that verify refused.
+	ErrInvalidToken = errors.New("token was not accepted")
+	// ErrForbidden is for Verify to wrap when the token is genuine and a policy
+	// still refuses it: another token of the same kind would be refused too.
+	ErrForbidden = errors.New("token is not allowed here")
+	// ErrUnavailable is for Verify to wrap when it cannot judge the token now.
+	ErrUnavailable = errors.New("token cannot be verified now")
+)
+
+// Refusal is the answer to a request that was not admitted.
+type Refusal struct {
+	// Status is the HTTP status: 400, 401, 403 or 503.
+	Status int
+	// Code and Description are those of RFC 6750 section 3.1, in the characters
+	// that it allows. Both are "" when the request had no token.
+	Code, Description string
+}
+
+// refusals is the one place where errors become answers; the first that fits
+// counts.
+var refusals = []struct {
+	err error
+	Refusal
+}{
+	{ErrUnavailable, unavailable("The token cannot be verified now")},
+	{subscriber.ErrNotReady, unavailable("What was revoked is not known yet")},
+	{subscriber.ErrStale, unavailable("What was revoked is known only up to too long ago")},
+	{ErrForbidden, Refusal{http.StatusForbidden, "access_denied", "The access token is not allowed here"}},
+	{ErrNoToken, Refusal{Status: http.StatusUnauthorized}},
+	{ErrBadRequest, Refusal{http.StatusBadRequest, "invalid_request", "The request must carry exactly one token, in one Authorization header"}},
+	{subscriber.ErrRevoked, invalidToken("The access token was revoked")},
+	{events.ErrNotAccessToken, invalidToken("The token is not an access token")},
+	{events.ErrMalformedToken, invalidToken("The access token is malformed")},
+	{jwt.ErrTokenExpired, invalidToken("The access token expired")},
+	{ErrInvalidToken, invalidToken("The access token was not accepted")},
+}
+
+func invalidToken(description string) Refusal {
+	return Refusal{http.StatusUnauthorized, "invalid_token", description}
+}
+
+func unavailable(description string) Refusal {
+	return Refusal{http.StatusServiceUnavailable, "temporarily_unavailable", description}
+}
+
+// RefusalOf gives the answer to an error of Admit. An error that it does not
+// know is a failure to decide: 503.
+func RefusalOf(err error) Refusal {
+	for _, r := range refusals {
+		if errors.Is(err, r.err) {
+			return r.Refusal
+		}
+	}
+	return unavailable("The request cannot be decided now")
+}
+
+// Challenge is the value of WWW-Authenticate (RFC 6750 section 3), with the realm
+// that it names.
+func (r Refusal) Challenge(realm string) string {
+	c := `Bearer realm="` + quoted.Replace(realm) + `"`
+	if r.Code != "" {
+		c += `, error="` + quoted.Replace(r.Code) + `", error_description="` + quoted.Replace(r.Description) + `"`
+	}
+	return c
+}
+
+// quoted escapes what may not stand as it is in a quoted-string (RFC 9110
+// section 5.6.4).
+var quoted = strings.NewReplacer(`\`, `\\`, `"`, `\"`)
+
+// retryAfter is how many seconds a client is asked to wait: agents catch up
+// within one beacon.
+const retryAfter = 1
+
+// Write sends the refusal: a challenge with 400 and 401, Retry-After with 503, a
+// small JSON body when there is a code. No cache may keep it.
+func (r Refusal) Write(w http.ResponseWriter, realm string) {
+	h := w.Header()
+	h.Set("Cache-Control", "no-store")
+	switch r.Status {
+	case http.StatusBadRequest, http.StatusUnauthorized:
+		h.Set("WWW-Authenticate", r.Challenge(realm))
+	case http.StatusServiceUnavailable:
+		h.Set("Retry-After", strconv.Itoa(retryAfter))
+	}
+	if r.Code == "" {
+		w.WriteHeader(r.Status)
+		return
+	}
+	h.Set("Content-Type", "application/json")
+	w.WriteHeader(r.Status)
+	// An error means that the client is gone.
+	_ = json.NewEncoder(w).Encode(map[string]string{"error": r.Code, "error_description": r.Description})
+}

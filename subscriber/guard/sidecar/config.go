@@ -1,0 +1,66 @@
+package sidecar
+
+import (
+	"errors"
+	"log/slog"
+	"time"
+
+	"github.com/rescind/rescind/internal/realm"
+	"github.com/rescind/rescind/subscriber"
+)
+
+// Config configures a sidecar. The zero value of each field has a meaning, but
+// Agent must be set.
+type Config struct {
+	// Agent decides. It stays the caller's to close.
+	Agent *subscriber.Agent
+	// Realms verify tokens; nil means that the sidecar is revocation-only. They
+	// stay the caller's to close.
+	Realms *realm.Realms
+	// MaxStaleness makes /check and /introspect answer 503 when the agent's
+	// knowledge is older; 0 leaves it to the agent's own MaxStaleness.
+	MaxStaleness time.Duration
+	// AllowAnonymous makes /check answer 200 to requests without any
+	// Authorization header; false refuses them with 401.
+	AllowAnonymous bool
+	// ChallengeRealm is the realm of challenges, printable ASCII; "" means
+	// rescind.
+	ChallengeRealm string
+	// Version is the program's, for /metrics; "" means unknown.
+	Version string
+	// Logger receives what is worth a person's attention; nil means none.
+	Logger *slog.Logger
+
+	// heartbeat is the time between comments of a watch in tests; 0 means 15 s.
+	heartbeat time.Duration
+}
+
+func (c Config) validate() error {
+	if c.Agent == nil {
+		return errors.New("sidecar: Agent is nil")
+	}
+	if c.MaxStaleness < 0 {
+		return errors.New("sidecar: MaxStaleness is negative")
+	}
+	return nil
+}
+
+func (c Config) logger() *slog.Logger {
+	if c.Logger == nil {
+		return slog.New(slog.DiscardHandler)
+	}
+	return c.Logger.With("component", "sidecar")
+}
+
+func (c Config) challengeRealm() string { return or(c.ChallengeRealm, "rescind") }
+func (c Config) version() string        { return or(c.Version, "unknown") }
+
+func (c Config) watchHeartbeat() time.Duration { return or(c.heartbeat, 15*time.Second) }
+
+func or[T comparable](v, byDefault T) T {
+	var zero T
+	if v == zero {
+		return byDefault
+	}
+	return v
+}
