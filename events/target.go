@@ -168,6 +168,9 @@ func (t *Target) validateNeeds() error {
 		if t.Kind == KindSession && len(t.Issuers) == 0 {
 			return errors.New("target session needs issuers: sid is unique within an issuer only")
 		}
+		if t.Realm != "" && len(t.Issuers) == 0 {
+			return fmt.Errorf("target %s names a realm and no issuers: it would hit every realm", t.Kind)
+		}
 	case KindRealm:
 		if t.Realm == "" || len(t.Issuers) == 0 {
 			return errors.New("target realm needs a realm and its issuers")

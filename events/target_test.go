@@ -111,9 +111,9 @@ func TestTargetsNeedThePartsOfTheirKind(t *testing.T) {
 		events.KindToken:   "identities issuer jti",
 		events.KindTokens:  "identities",
 		events.KindSession: "issuers claim value",
-		events.KindUser:    "claim value",
-		events.KindClient:  "claim value",
-		events.KindClaim:   "claim value",
+		events.KindUser:    "issuers claim value",
+		events.KindClient:  "issuers claim value",
+		events.KindClaim:   "issuers claim value",
 		events.KindRealm:   "realm issuers",
 		events.KindLift:    "lifted",
 	}
