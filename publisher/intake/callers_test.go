@@ -123,6 +123,8 @@ func TestCallersAreKnownByWhatTheyShow(t *testing.T) {
 	}{
 		{"admin key as bearer", "Bearer " + adminKey, admin},
 		{"scheme in another case", "bEARER   " + adminKey, admin},
+		{"admin key as API key", "ApiKey " + adminKey, admin},
+		{"admin key as Elasticsearch clients send it", "ApiKey " + pair("admin", adminKey), admin},
 		{"admin key as password", "Basic " + pair("admin", adminKey), admin},
 		{"API key as bearer", "Bearer " + d.bound, ci},
 		{"API key raw", "ApiKey " + d.bound, ci},
@@ -179,7 +181,7 @@ func TestBadCredentialsAreRefusedWithoutRepeatingThem(t *testing.T) {
 		{"another spelling of base64", []string{"Basic " + alice[:len(alice)-3] + "V=="}, nil},
 		{"wrong key", []string{"Bearer " + adminKey + "x"}, nil},
 		{"unknown API key", []string{"ApiKey " + other}, nil},
-		{"admin key as API key", []string{"ApiKey " + adminKey}, nil},
+		{"admin key under another id", []string{"ApiKey " + pair("root", adminKey)}, nil},
 		{"API key under another id", []string{"ApiKey " + pair("ops", d.bound)}, nil},
 		{"API key under no id", []string{"ApiKey " + pair("", d.bound)}, nil},
 		{"API key as another's password", []string{"Basic " + pair("ops", d.bound)}, nil},

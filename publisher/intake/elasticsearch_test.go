@@ -213,9 +213,15 @@ func TestOpaqueRefreshTokensAreRevokedWhenTheyCouldBeAlive(t *testing.T) {
 		g.elastic(t, body).want(t, 200, counts(0, 1)+`"error_count":0}`)
 	})
 	t.Run("revoked before, and forgotten by the agents", func(t *testing.T) {
-		g := newRig(t, acceptOpaque)
-		g.join(t, "web-1", false)
+		g := newRig(t)
+		a := g.join(t, "web-1", false)
+		a.set(func() {
+			a.answer = func(*events.Query) events.Answer {
+				return events.Answer{Refresh: &events.RefreshToken{Realm: "demo", Expires: time.Now().Unix() + 60}}
+			}
+		})
 		g.elastic(t, body).want(t, 200, ok)
+		a.set(func() { a.answer = func(*events.Query) events.Answer { return events.Answer{} } })
 		g.elastic(t, body).want(t, 200, counts(0, 1)+`"error_count":0}`)
 	})
 	t.Run("its realm may be one that accepts all", func(t *testing.T) {
@@ -294,6 +300,8 @@ func TestElasticsearchReadsGzipWithinItsLimit(t *testing.T) {
 	long := `{"username":"` + strings.Repeat("x", 64<<10) + `"}`
 	tooLong := elasticFailure(413, "status_exception", "the body is longer than 65536 bytes")
 	g.elastic(t, pack(`{"username":"jack"}`), "Content-Encoding: gzip").want(t, 200, counts(0, 0)+noAgents)
+	empty := strings.Repeat(pack(""), 4000)
+	g.elastic(t, empty+pack(`{"username":"jack"}`), "Content-Encoding: gzip").want(t, 413, tooLong)
 	g.elastic(t, pack(long), "Content-Encoding: gzip").want(t, 413, tooLong)
 	g.elastic(t, long).want(t, 413, tooLong)
 	g.elastic(t, `{"username":"jack"}`, "Content-Encoding: gzip").want(t, 400, elasticFailure(400, "x_content_parse_exception",

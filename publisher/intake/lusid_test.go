@@ -162,3 +162,16 @@ func TestSignOutWithoutABusIsToldToTryAgainAndIsDoneOnce(t *testing.T) {
 		t.Errorf("%d events published for one sign-out and its retries", n)
 	}
 }
+
+func TestASignOutIsNamedByItsToken(t *testing.T) {
+	g := newRig(t)
+	for range 2 {
+		g.signOut(t, lusidPaths[0], "Bearer "+g.token(t, realm.TokenRequest{User: "jack"})).want(t, 204, "")
+	}
+	records, err := g.pub.Revocations(events.EventID{}, 2)
+	must(t, err)
+	// By its cause every publisher of the fleet knows a repeated sign-out.
+	if len(records) != 2 || records[0].Cause == "" || records[0].Cause == records[1].Cause {
+		t.Errorf("got %+v", records)
+	}
+}

@@ -159,9 +159,13 @@ func TestABearerMayRevokeItsOwnToken(t *testing.T) {
 		}
 	}
 	g.send(t, "DELETE", elasticPath, fmt.Sprintf(`{"token":%q}`, elastic), elasticJSON, "Authorization: Bearer "+elastic).want(t, 200, counts(1, 0)+noAgents)
-	r := g.send(t, "GET", nativePath+"?limit=1", "", nativeAuth)
-	if !strings.Contains(r.body, `"initiating_entity":"user"`) {
-		t.Errorf("got %s", r.body)
+	// One who may revoke others' is an admin there, and a user here.
+	scoped := g.token(t, realm.TokenRequest{User: "ann", Scope: "rescind:token"})
+	for _, tc := range []struct{ token, initiator string }{{g.token(t, realm.TokenRequest{User: "jill"}), "admin"}, {scoped, "user"}} {
+		at := g.send(t, "POST", nativePath, fmt.Sprintf(`{"token":%q}`, tc.token), "Content-Type: application/json", "Authorization: Bearer "+scoped).header.Get("Location")
+		if r := g.send(t, "GET", at, "", nativeAuth); !strings.Contains(r.body, `"initiating_entity":"`+tc.initiator+`"`) {
+			t.Errorf("want initiator %s: %d %s", tc.initiator, r.status, r.body)
+		}
 	}
 	other := g.token(t, realm.TokenRequest{User: "jack", Realm: "partner", Session: "s2"})
 	for _, body := range []string{`{"session":"s1","realm":"partner"}`, `{"session":"s2","realm":"demo"}`, `{"user":"jack","realm":"partner"}`} {
@@ -259,6 +263,23 @@ func TestTheRootKnowsElasticsearchClients(t *testing.T) {
 	must(t, json.Unmarshal([]byte(g.send(t, "GET", "/", "", "Accept: application/json").body), &info))
 	if info.Version.Number != "8.19.0" || info.Tagline != "You Know, for Search" {
 		t.Errorf("got %+v", info)
+	}
+}
+
+func TestATokenWhoseKeysCannotBeHadIsNoVerdict(t *testing.T) {
+	g := newRig(t, func(c map[string]realm.Config) {
+		demo := c["demo"]
+		demo.JWKS = "http://127.0.0.1:1/jwks.json" // nobody listens there
+		c["demo"] = demo
+	})
+	token := g.token(t, realm.TokenRequest{User: "jack"})
+	unavailable := problemOf(503, "keys-unavailable", "Keys are not available", "the issuer's keys cannot be had now, so its tokens cannot be checked")
+	g.native(t, fmt.Sprintf(`{"token":%q}`, token)).want(t, 503, unavailable)
+	g.native(t, fmt.Sprintf(`{"tokens":[%q]}`, token)).want(t, 503, unavailable)
+	g.elastic(t, fmt.Sprintf(`{"token":%q}`, token)).want(t, 503, elasticFailure(503, "security_exception", "unable to perform requested action"))
+	r := g.signOut(t, lusidPaths[0], "Bearer "+token)
+	if r.status != 503 || r.header.Get("Retry-After") == "" || r.header.Get("WWW-Authenticate") != "" {
+		t.Errorf("sign-out: %d %v", r.status, r.header)
 	}
 }
 

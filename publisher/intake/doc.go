@@ -1,0 +1,40 @@
+// Package intake holds the doors by which revocations come in over HTTP: one
+// file or a few per protocol, all of them calling Publisher.Revoke.
+//
+// # Use
+//
+// [New] makes a [Server] of a publisher, an [Authenticator] and the realms. The
+// Server is an http.Handler; whoever serves it sets the timeouts and the limit
+// on header bytes, and must let a request take 30 seconds and some.
+//
+// # The doors
+//
+//	DELETE /_security/oauth2/token      Elasticsearch's invalidate-token API
+//	DELETE /identity/api/tokens         LUSID's sign-out
+//	POST   /v1/revocations              rescind's own, and what reads it
+//	GET    /.well-known/jwks.json, /healthz, /readyz, /metrics, /
+//
+// # What holds for all of them
+//
+// A caller is authenticated before its request is read, and authorised before
+// anything is done: by one function, Server.revoke, through which every order
+// goes. Every error has its status in one table, and each door gives it in its
+// protocol's own form. What is wrong inside is logged, not sent.
+//
+// Bodies are bounded, also after unpacking. A JSON member that stands there
+// twice, is unknown, or differs in case is refused: what was checked must be what
+// is revoked. Tokens are taken from bodies and the Authorization header only,
+// never from the query string, and appear in no answer, log line or metric.
+//
+// # Tokens that are to be revoked
+//
+// A JWT must be of a configured realm and rightly signed; nothing else about it
+// matters, unless it has expired: then there is nothing to revoke. In a list,
+// expired tokens are left out and counted as expired_tokens. What cannot be
+// verified is unknown, and nothing is published for it. Keys that cannot be had
+// are no verdict: 503.
+//
+// Of an opaque refresh token the agents are asked. It is unknown only if each of
+// them says so, its realm does not accept all, and the publisher has not revoked
+// it before.
+package intake
