@@ -1,0 +1,110 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+	"net/http"
+	"text/tabwriter"
+	"time"
+
+	"github.com/rescind/rescind/events"
+)
+
+type checkCmd struct {
+	Token string `arg:"" help:"The token, - to read it from standard input."`
+}
+
+func (c *checkCmd) Run(ctx context.Context, g *globals) error {
+	raw, err := g.tokenArg(c.Token)
+	if err != nil {
+		return err
+	}
+	client, base := httpClient(g.Agent)
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, base+"/check", nil)
+	if err != nil {
+		return usage("--agent: %v", err)
+	}
+	req.Header.Set("Authorization", "Bearer "+raw)
+	res, err := client.Do(req)
+	if err != nil {
+		// The error of net/http shows the request's header nowhere.
+		return exit{exitUnconfirmed, fmt.Sprintf("asking the agent: %v", err)}
+	}
+	defer res.Body.Close()
+	var said struct {
+		Error       string `json:"error"`
+		Description string `json:"error_description"`
+	}
+	if b, err := io.ReadAll(io.LimitReader(res.Body, maxAnswer)); err == nil && len(b) > 0 {
+		_ = json.Unmarshal(b, &said) // an answer without a body is one too
+	}
+	return c.print(g, res.StatusCode, said.Description)
+}
+
+func (c *checkCmd) print(g *globals, status int, why string) error {
+	verdict, code := "refused", exitFailed
+	switch {
+	case status == http.StatusOK:
+		verdict, code = "live", exitDone
+	case status >= 500:
+		verdict, code = "unknown", exitUnconfirmed
+	}
+	if g.JSON {
+		if err := printJSON(g.std.out, map[string]any{"verdict": verdict, "status": status, "reason": why}); err != nil {
+			return err
+		}
+	} else if why != "" {
+		fmt.Fprintf(g.std.out, "%s: %s\n", verdict, why)
+	} else {
+		fmt.Fprintln(g.std.out, verdict)
+	}
+	if code == exitDone {
+		return nil
+	}
+	return exit{code: code}
+}
+
+type statusCmd struct{}
+
+func (c *statusCmd) Run(ctx context.Context, g *globals) error {
+	status, body, err := g.call(ctx, http.MethodGet, "/v1/agents", nil)
+	if err != nil {
+		return err
+	}
+	if status != http.StatusOK {
+		return refusal(status, body)
+	}
+	if g.JSON {
+		_, err := g.std.out.Write(append(body, '\n'))
+		return err
+	}
+	var list struct {
+		Items []struct {
+			Name, Version, Disk string
+			State               events.State
+			Lag                 uint64
+			Entries             int
+			Silent, Gone        bool
+			LastSeen            time.Time `json:"last_seen"`
+		} `json:"items"`
+	}
+	if err := json.Unmarshal(body, &list); err != nil {
+		return fmt.Errorf("the publisher's answer: %w", err)
+	}
+	w := tabwriter.NewWriter(g.std.out, 0, 0, 2, ' ', 0)
+	fmt.Fprintln(w, "AGENT\tSTATE\tLAG\tENTRIES\tLAST SEEN\tVERSION")
+	for _, a := range list.Items {
+		state := string(a.State)
+		switch {
+		case a.Gone:
+			state = "gone"
+		case a.Silent:
+			state = "silent"
+		}
+		fmt.Fprintf(w, "%s\t%s\t%d\t%d\t%s ago\t%s\n", a.Name, state, a.Lag, a.Entries,
+			time.Since(a.LastSeen).Round(time.Second), a.Version)
+	}
+	return w.Flush()
+}

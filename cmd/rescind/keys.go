@@ -1,0 +1,147 @@
+package main
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+
+	"github.com/rescind/rescind/events"
+	"github.com/rescind/rescind/publisher/intake"
+)
+
+type keysCmd struct {
+	New    keysNewCmd    `cmd:"" help:"Make a publisher's signing key: publisher.key in DIR, and its public half in publishers.jwks."`
+	Rotate keysRotateCmd `cmd:"" help:"Replace a publisher's signing key; agents must have the new publishers.jwks before the publisher is started again."`
+	Jwks   keysJwksCmd   `cmd:"" help:"Print the public key set, for the agents."`
+}
+
+type keysNewCmd struct {
+	ID    string   `help:"The publisher's id; unique in the fleet." name:"id" placeholder:"HOSTNAME"`
+	Kinds []string `help:"Kinds of revocation that the key may sign; none means all." placeholder:"KIND"`
+}
+
+func (c *keysNewCmd) Run(g *globals) error {
+	kinds, err := parseKinds(c.Kinds)
+	if err != nil {
+		return usage("--kinds: %v", err)
+	}
+	s, err := newSigner(g.Dir, publisherID(c.ID), kinds)
+	if errors.Is(err, fs.ErrExist) {
+		return fmt.Errorf("%s exists already; rescind keys rotate replaces it", g.path(keyFile))
+	}
+	if err != nil {
+		return err
+	}
+	return printKey(g, s)
+}
+
+func parseKinds(names []string) ([]events.Kind, error) {
+	var kinds []events.Kind
+	for _, n := range names {
+		k, err := events.ParseKind(n)
+		if err != nil {
+			return nil, err
+		}
+		kinds = append(kinds, k)
+	}
+	return kinds, nil
+}
+
+// publisherID is the id given, or the host's name.
+func publisherID(id string) string {
+	if id != "" {
+		return id
+	}
+	if host, err := os.Hostname(); err == nil && host != "" {
+		return host
+	}
+	return "publisher"
+}
+
+func printKey(g *globals, s *events.Signer) error {
+	if g.JSON {
+		return printJSON(g.std.out, map[string]string{"publisher": s.Public().Publisher, "kid": s.Public().ID,
+			"key": g.path(keyFile), "jwks": g.path(jwksFile)})
+	}
+	_, err := fmt.Fprintf(g.std.out, "key %s of publisher %s\n  private  %s\n  public   %s  (give this to every agent)\n",
+		s.Public().ID, s.Public().Publisher, g.path(keyFile), g.path(jwksFile))
+	return err
+}
+
+type keysRotateCmd struct{}
+
+// Run puts the old key aside and makes a new one with the same bounds. The old
+// public key stays in the set: what it signed still stands.
+func (c *keysRotateCmd) Run(g *globals) error {
+	old, err := readSigner(g.path(keyFile))
+	if err != nil {
+		return err
+	}
+	if err := os.Rename(g.path(keyFile), g.path("publisher-"+old.Public().ID[:8]+".key")); err != nil {
+		return err
+	}
+	s, err := newSigner(g.Dir, old.Public().Publisher, old.Public().Kinds)
+	if err != nil {
+		return err
+	}
+	return printKey(g, s)
+}
+
+type keysJwksCmd struct{}
+
+func (c *keysJwksCmd) Run(g *globals) error {
+	data, err := os.ReadFile(g.path(jwksFile))
+	if err != nil {
+		return fmt.Errorf("reading the key set: %w", err)
+	}
+	if _, err := events.ParseKeySet(data); err != nil {
+		return err
+	}
+	_, err = g.std.out.Write(data)
+	return err
+}
+
+type apikeysCmd struct {
+	New apikeysNewCmd `cmd:"" help:"Make a key for a caller. It is shown once; its hash goes into rescind.yaml."`
+}
+
+type apikeysNewCmd struct {
+	ID     string   `arg:"" name:"id" help:"Name of the caller."`
+	Realms []string `help:"Realms that it may act on; none means all." placeholder:"REALM"`
+	Kinds  []string `help:"Kinds of revocation that it may order; none means all." placeholder:"KIND"`
+}
+
+func (c *apikeysNewCmd) Run(g *globals) error {
+	if _, err := parseKinds(c.Kinds); err != nil {
+		return usage("--kinds: %v", err)
+	}
+	key, sum := intake.NewAPIKey()
+	if g.JSON {
+		return printJSON(g.std.out, map[string]any{"id": c.ID, "key": key, "sha256": sum, "realms": c.Realms, "kinds": c.Kinds})
+	}
+	fmt.Fprintf(g.std.out, "key (shown once): %s\n\nadd to rescind.yaml of the publishers:\n\napi_keys:\n  - id: %s\n    sha256: %s\n", key, c.ID, sum)
+	if len(c.Realms) > 0 {
+		fmt.Fprintf(g.std.out, "    realms: %s\n", yamlList(c.Realms))
+	}
+	if len(c.Kinds) > 0 {
+		fmt.Fprintf(g.std.out, "    kinds: %s\n", yamlList(c.Kinds))
+	}
+	return nil
+}
+
+func yamlList(items []string) string {
+	b, err := json.Marshal(items)
+	if err != nil {
+		return "[]"
+	}
+	return string(b)
+}
+
+func printJSON(w io.Writer, v any) error {
+	enc := json.NewEncoder(w)
+	enc.SetIndent("", "  ")
+	return enc.Encode(v)
+}

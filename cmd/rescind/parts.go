@@ -1,0 +1,119 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"maps"
+	"net/http"
+	"os"
+	"strings"
+	"time"
+
+	"github.com/nats-io/nats.go"
+	"github.com/rescind/rescind/events"
+	"github.com/rescind/rescind/internal/realm"
+	"github.com/rescind/rescind/publisher"
+	"github.com/rescind/rescind/publisher/intake"
+	"github.com/rescind/rescind/subscriber"
+	"github.com/rescind/rescind/subscriber/guard/sidecar"
+)
+
+// openRealms opens the configured realms, and with dev the development realms
+// beside them.
+func (g *globals) openRealms(ctx context.Context, dev bool, log *slog.Logger) (*realm.Realms, error) {
+	configs := map[string]realm.Config{}
+	if dev {
+		d, err := realm.OpenDev(g.Dir)
+		if err != nil {
+			return nil, err
+		}
+		configs = d.Configs()
+	}
+	maps.Copy(configs, g.file.Realms)
+	realms, err := realm.New(configs, realm.Options{Logger: log, BaseDir: g.file.dir()})
+	if err != nil {
+		return nil, err
+	}
+	loading, cancel := context.WithTimeout(ctx, 5*time.Second)
+	defer cancel()
+	if err := realms.Load(loading); err != nil {
+		log.Warn("keys of a realm are not there yet", "err", err)
+	}
+	return realms, nil
+}
+
+// publisherPart is a publisher with its doors.
+type publisherPart struct {
+	*publisher.Publisher
+	handler http.Handler
+}
+
+// publisherConfig is what the flags of up and publisher say.
+type publisherConfig struct {
+	issuer       string
+	signer       *events.Signer
+	keys         publisher.KeySource
+	adminKeyFile string
+	dir          string
+	receiptAfter time.Duration
+}
+
+func (g *globals) openPublisher(ctx context.Context, nc *nats.Conn, realms *realm.Realms, c publisherConfig, log *slog.Logger) (*publisherPart, error) {
+	admin, err := adminKeySum(c.adminKeyFile)
+	if err != nil {
+		return nil, err
+	}
+	p, err := publisher.Open(ctx, nc, publisher.Config{Fleet: events.Fleet(g.Fleet), Issuer: c.issuer, Signer: c.signer,
+		Keys: c.keys, Realms: realms, Dir: c.dir, Expect: g.file.Expect, ReceiptAfter: c.receiptAfter, Logger: log})
+	if err != nil {
+		return nil, err
+	}
+	auth, err := intake.NewAuthenticator(intake.AuthConfig{AdminKeySHA256: admin, APIKeys: g.file.APIKeys,
+		Users: g.file.Users, Realms: realms, AdminRealms: g.file.AdminRealms, Revoked: p.Revoked})
+	if err != nil {
+		return nil, errors.Join(err, p.Close())
+	}
+	h, err := intake.New(intake.Config{Publisher: p, Authenticator: auth, Realms: realms, Logger: log})
+	if err != nil {
+		return nil, errors.Join(err, p.Close())
+	}
+	return &publisherPart{p, h}, nil
+}
+
+// agentPart is an agent with its sidecar.
+type agentPart struct {
+	*subscriber.Agent
+	handler http.Handler
+}
+
+func (g *globals) openAgent(ctx context.Context, nc *nats.Conn, realms *realm.Realms, cfg subscriber.Config, maxStaleness time.Duration) (*agentPart, error) {
+	cfg.Fleet, cfg.Version = events.Fleet(g.Fleet), programVersion()
+	a, err := subscriber.Open(ctx, nc, cfg)
+	if err != nil {
+		return nil, err
+	}
+	h, err := sidecar.New(sidecar.Config{Agent: a, Realms: realms, MaxStaleness: maxStaleness, Logger: cfg.Logger})
+	if err != nil {
+		return nil, errors.Join(err, a.Close())
+	}
+	return &agentPart{a, h}, nil
+}
+
+// keySource reads publishers' keys from a file or a URL.
+func keySource(from string) (subscriber.KeySource, error) {
+	switch {
+	case strings.HasPrefix(from, "https://"):
+		return subscriber.KeysURL(from, nil), nil
+	case strings.HasPrefix(from, "http://"):
+		if !strings.HasPrefix(from, "http://127.") && !strings.HasPrefix(from, "http://localhost:") && !strings.HasPrefix(from, "http://[::1]") {
+			return nil, fmt.Errorf("keys over plain http from another host could be anyone's: use https or a file")
+		}
+		return subscriber.KeysURL(from, nil), nil
+	}
+	if _, err := os.Stat(from); err != nil {
+		return nil, fmt.Errorf("publishers' keys: %w (rescind keys jwks prints them)", err)
+	}
+	return subscriber.KeysFile(from), nil
+}

@@ -1,0 +1,218 @@
+package main
+
+import (
+	"bufio"
+	"context"
+	"encoding/json"
+	"fmt"
+	"net/http"
+	"net/url"
+	"os"
+	"strings"
+	"time"
+)
+
+type revokeCmd struct {
+	Wait      string        `help:"Whose reports to wait for: none, any, all, or a number of agents." default:"all"`
+	Timeout   time.Duration `help:"How long to wait for them." default:"2s"`
+	Reason    string        `help:"Why; kept in the audit stream." placeholder:"TEXT"`
+	NotBefore int64         `help:"Cutoff in Unix seconds: tokens issued until then are revoked. Default: now." placeholder:"UNIX"`
+
+	Token   revokeTokenCmd   `cmd:"" help:"Revoke one token."`
+	Tokens  revokeTokensCmd  `cmd:"" help:"Revoke up to 1,000 tokens, one a line."`
+	Session revokeSessionCmd `cmd:"" help:"Revoke every token of a session (sid)."`
+	User    revokeUserCmd    `cmd:"" help:"Revoke every token of a user issued until now."`
+	Realm   revokeRealmCmd   `cmd:"" help:"Revoke every token of a realm issued until now."`
+	Client  revokeClientCmd  `cmd:"" help:"Revoke every token of a client issued until now."`
+	All     revokeAllCmd     `cmd:"" help:"Revoke every token issued until now."`
+}
+
+// target is what a subcommand adds to the request.
+type target map[string]any
+
+type revokeTokenCmd struct {
+	Token   string `arg:"" help:"The token, - to read it from standard input."`
+	Refresh bool   `help:"It is a refresh token."`
+}
+
+func (c *revokeTokenCmd) Run(ctx context.Context, g *globals, r *revokeCmd) error {
+	raw, err := g.tokenArg(c.Token)
+	if err != nil {
+		return err
+	}
+	if c.Refresh {
+		return r.order(ctx, g, target{"refresh_token": raw})
+	}
+	return r.order(ctx, g, target{"token": raw})
+}
+
+type revokeTokensCmd struct {
+	File string `help:"File with the tokens, - for standard input." default:"-"`
+}
+
+func (c *revokeTokensCmd) Run(ctx context.Context, g *globals, r *revokeCmd) error {
+	in := g.std.in
+	if c.File != "-" {
+		f, err := os.Open(c.File)
+		if err != nil {
+			return err
+		}
+		defer f.Close()
+		in = f
+	}
+	var tokens []string
+	lines := bufio.NewScanner(in)
+	for lines.Scan() {
+		if t := strings.TrimSpace(lines.Text()); t != "" {
+			tokens = append(tokens, t)
+		}
+	}
+	if err := lines.Err(); err != nil {
+		return fmt.Errorf("reading tokens: %w", err)
+	}
+	if len(tokens) == 0 {
+		return usage("no tokens to revoke")
+	}
+	return r.order(ctx, g, target{"tokens": tokens})
+}
+
+type revokeSessionCmd struct {
+	Session string `arg:"" help:"The session (sid)."`
+	Realm   string `help:"Its realm." required:""`
+}
+
+func (c *revokeSessionCmd) Run(ctx context.Context, g *globals, r *revokeCmd) error {
+	return r.order(ctx, g, target{"session": c.Session, "realm": c.Realm})
+}
+
+type revokeUserCmd struct {
+	User  string `arg:"" help:"The user."`
+	Realm string `help:"The user's realm; none means all realms." placeholder:"REALM"`
+}
+
+func (c *revokeUserCmd) Run(ctx context.Context, g *globals, r *revokeCmd) error {
+	t := target{"user": c.User}
+	if c.Realm != "" {
+		t["realm"] = c.Realm
+	}
+	return r.order(ctx, g, t)
+}
+
+type revokeClientCmd struct {
+	Client string `arg:"" help:"The client (client_id or azp)."`
+	Realm  string `help:"Its realm." required:""`
+}
+
+func (c *revokeClientCmd) Run(ctx context.Context, g *globals, r *revokeCmd) error {
+	return r.order(ctx, g, target{"client": c.Client, "realm": c.Realm})
+}
+
+type revokeRealmCmd struct {
+	Realm string `arg:"" help:"The realm."`
+	Yes   bool   `help:"Do not ask." short:"y"`
+}
+
+func (c *revokeRealmCmd) Run(ctx context.Context, g *globals, r *revokeCmd) error {
+	if !c.Yes {
+		if err := g.confirm(fmt.Sprintf("Sign out everybody of realm %s?", c.Realm)); err != nil {
+			return err
+		}
+	}
+	return r.order(ctx, g, target{"realm": c.Realm})
+}
+
+type revokeAllCmd struct {
+	Yes bool `help:"Do not ask." short:"y"`
+}
+
+func (c *revokeAllCmd) Run(ctx context.Context, g *globals, r *revokeCmd) error {
+	if !c.Yes {
+		if err := g.confirm("Sign out everybody of every realm?"); err != nil {
+			return err
+		}
+	}
+	return r.order(ctx, g, target{"all": true})
+}
+
+// confirm asks a person. No answer is no.
+func (g *globals) confirm(question string) error {
+	fmt.Fprintf(g.std.err, "%s [y/N] ", question)
+	line, err := bufio.NewReader(g.std.in).ReadString('\n')
+	if err != nil && line == "" {
+		return exit{exitFailed, "not confirmed; --yes does not ask"}
+	}
+	if answer := strings.ToLower(strings.TrimSpace(line)); answer != "y" && answer != "yes" {
+		return exit{exitFailed, "not confirmed"}
+	}
+	return nil
+}
+
+// answer is what the publisher says to an order.
+type answer struct {
+	ID                          string `json:"id"`
+	Status                      string `json:"status"`
+	InvalidatedTokens           int    `json:"invalidated_tokens"`
+	PreviouslyInvalidatedTokens int    `json:"previously_invalidated_tokens"`
+	ErrorCount                  int    `json:"error_count"`
+	ErrorDetails                []struct {
+		Agent, Type, Reason string
+	} `json:"error_details"`
+	Agents struct {
+		Expected, Applied int
+	} `json:"agents"`
+	CountsMissing []string `json:"counts_missing"`
+	AtLeast       bool     `json:"at_least"`
+	ElapsedMS     int64    `json:"elapsed_ms"`
+}
+
+func (r *revokeCmd) order(ctx context.Context, g *globals, t target) error {
+	if r.Reason != "" {
+		t["reason"] = r.Reason
+	}
+	if r.NotBefore != 0 {
+		t["not_before"] = r.NotBefore
+	}
+	q := url.Values{"wait": {r.Wait}, "timeout": {r.Timeout.String()}}
+	status, body, err := g.call(ctx, http.MethodPost, "/v1/revocations?"+q.Encode(), t)
+	if err != nil {
+		return err
+	}
+	if status != http.StatusCreated && status != http.StatusAccepted {
+		return refusal(status, body)
+	}
+	var a answer
+	if err := json.Unmarshal(body, &a); err != nil {
+		return fmt.Errorf("the publisher's answer: %w", err)
+	}
+	if g.JSON {
+		if _, err := g.std.out.Write(append(body, '\n')); err != nil {
+			return err
+		}
+	} else {
+		a.print(g, status)
+	}
+	if status == http.StatusAccepted || a.ErrorCount > 0 || r.Wait != "none" && a.Agents.Applied < a.Agents.Expected {
+		return exit{code: exitUnconfirmed}
+	}
+	return nil
+}
+
+func (a *answer) print(g *globals, status int) {
+	out := g.std.out
+	if status == http.StatusAccepted {
+		fmt.Fprintf(out, "queued %s: the bus is away; it will be published when it is back\n", a.ID)
+		return
+	}
+	least := ""
+	if a.AtLeast {
+		least = "at least "
+	}
+	fmt.Fprintf(out, "revoked %s: %s%d tokens invalidated, %d already, %d of %d agents applied it, %d ms\n",
+		a.ID, least, a.InvalidatedTokens, a.PreviouslyInvalidatedTokens, a.Agents.Applied, a.Agents.Expected, a.ElapsedMS)
+	for _, e := range a.ErrorDetails {
+		fmt.Fprintf(out, "  %s  %s: %s\n", e.Agent, e.Type, e.Reason)
+	}
+	for _, name := range a.CountsMissing {
+		fmt.Fprintf(out, "  %s  counts are missing\n", name)
+	}
+}

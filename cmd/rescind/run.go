@@ -1,0 +1,217 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"net/http"
+	"time"
+
+	"github.com/nats-io/nats.go"
+	"github.com/rescind/rescind/events"
+	"github.com/rescind/rescind/internal/bus"
+	"github.com/rescind/rescind/internal/natsd"
+	"github.com/rescind/rescind/internal/realm"
+	"github.com/rescind/rescind/publisher"
+	"github.com/rescind/rescind/subscriber"
+)
+
+// served is a listener with what it serves.
+type served struct {
+	server  *httpServer
+	handler http.Handler
+}
+
+// ensureSigner reads the publisher's key of dir, or makes one.
+func ensureSigner(dir, id string) (*events.Signer, error) {
+	s, err := newSigner(dir, id, nil)
+	if errors.Is(err, fs.ErrExist) {
+		return readSigner(dir + "/" + keyFile)
+	}
+	return s, err
+}
+
+type natsCmd struct {
+	NatsListen    string `help:"Where NATS listens." default:"127.0.0.1:4222" placeholder:"HOST:PORT"`
+	MonitorListen string `help:"Where NATS's HTTP monitor listens." placeholder:"HOST:PORT"`
+}
+
+func (c *natsCmd) Help() string {
+	return `One nats-server with JetStream on DIR/nats, synced at every write. A fleet that must survive the
+loss of a disk runs a cluster of its own nats-servers with "sync_interval: always" instead.`
+}
+
+func (c *natsCmd) Run(ctx context.Context, g *globals) error {
+	srv, err := natsd.Start(ctx, natsd.Config{Dir: g.path("nats"), Listen: c.NatsListen, MonitorListen: c.MonitorListen,
+		Logger: g.logger().With("component", "nats")})
+	if err != nil {
+		return err
+	}
+	defer srv.Close()
+	fmt.Fprintf(g.std.out, "NATS is up at %s, data in %s\n", srv.ClientURL(), g.path("nats"))
+	<-ctx.Done()
+	return nil
+}
+
+type streamsCmd struct {
+	Apply streamsApplyCmd `cmd:"" help:"Make the fleet's streams, or mend what is weaker than it must be."`
+}
+
+type streamsApplyCmd struct {
+	MaxAge   time.Duration `help:"How long events are kept: at least the longest max_session of any realm. Default: 31 days."`
+	MaxBytes int64         `help:"Limit of the stream of token lists, in bytes." placeholder:"BYTES"`
+	Replicas int           `help:"Copies of each stream: 1, 3 or 5." default:"1"`
+}
+
+func (c *streamsApplyCmd) Run(ctx context.Context, g *globals) error {
+	nc, err := g.connectOnce()
+	if err != nil {
+		return err
+	}
+	defer nc.Close()
+	s := bus.Settings{MaxAge: c.MaxAge, TokensMaxBytes: c.MaxBytes, Replicas: c.Replicas}
+	if err := applyStreams(ctx, nc, events.Fleet(g.Fleet), s); err != nil {
+		return err
+	}
+	b, err := bus.New(nc, events.Fleet(g.Fleet))
+	if err != nil {
+		return err
+	}
+	out := map[string]bus.Info{}
+	for _, s := range []events.Stream{events.Control, events.Tokens} {
+		if out[events.Fleet(g.Fleet).StreamName(s)], err = b.Info(ctx, s); err != nil {
+			return err
+		}
+	}
+	if g.JSON {
+		return printJSON(g.std.out, out)
+	}
+	for name, i := range out {
+		fmt.Fprintf(g.std.out, "%s  epoch %s, sequences %d to %d\n", name, i.Epoch, i.First, i.Last)
+	}
+	return nil
+}
+
+// connectOnce connects for a command that ends at once: it fails when NATS is
+// not there.
+func (g *globals) connectOnce() (*nats.Conn, error) {
+	opts := []nats.Option{nats.Name("rescind"), nats.Timeout(5 * time.Second)}
+	if g.NatsCreds != "" {
+		opts = append(opts, nats.UserCredentials(g.NatsCreds))
+	}
+	nc, err := nats.Connect(g.Nats, opts...)
+	if err != nil {
+		return nil, fmt.Errorf("connecting to NATS at %s: %w", g.Nats, err)
+	}
+	return nc, nil
+}
+
+type publisherCmd struct {
+	Listen       string        `help:"Where the publisher listens." default:"127.0.0.1:7480" placeholder:"HOST:PORT"`
+	PublicURL    string        `name:"public-url" help:"What others call the publisher. Default: where it listens." placeholder:"URL"`
+	Key          string        `help:"Signing key. Default: publisher.key in DIR." placeholder:"FILE"`
+	Keys         string        `help:"All publishers' public keys, a JWKS file or URL. Default: publishers.jwks in DIR." placeholder:"FILE|URL"`
+	AdminKey     string        `help:"File with the admin key; none means no admin. Default: admin.key in DIR." placeholder:"FILE"`
+	Dev          bool          `help:"Know the development realms of DIR too."`
+	ReceiptAfter time.Duration `help:"How long a receipt waits for agents that have not answered." default:"10s"`
+}
+
+func (c *publisherCmd) Help() string {
+	return `Refuses to start without a signing key: "rescind keys new" makes one. Is not ready (/readyz) until
+it has found the streams as they must be ("rescind streams apply" makes them) and listened for agents.`
+}
+
+func (c *publisherCmd) Run(ctx context.Context, g *globals) (err error) {
+	log := g.logger()
+	signer, err := readSigner(orPath(c.Key, g.path(keyFile)))
+	if err != nil {
+		return err
+	}
+	keys, err := keySource(orPath(c.Keys, g.path(jwksFile)))
+	if err != nil {
+		return err
+	}
+	srv, err := listen("publisher", c.Listen)
+	if err != nil {
+		return err
+	}
+	defer srv.listener.Close()
+	nc, err := g.connect(log, "rescind publisher "+signer.Public().Publisher)
+	if err != nil {
+		return err
+	}
+	defer nc.Close()
+	realms, err := g.openRealms(ctx, c.Dev, log)
+	if err != nil {
+		return err
+	}
+	defer realms.Close()
+	p, err := g.openPublisher(ctx, nc, realms, publisherConfig{issuer: orPath(c.PublicURL, srv.url()), signer: signer,
+		keys: publisher.KeySource(keys), adminKeyFile: orPath(c.AdminKey, g.path("admin.key")), dir: g.path("publisher"),
+		receiptAfter: c.ReceiptAfter}, log)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, p.Close()) }()
+	fmt.Fprintf(g.std.out, "publisher %s is up at %s\n", p.ID(), srv.url())
+	return serveAll(ctx, log, served{srv, p.handler})
+}
+
+func orPath(given, byDefault string) string {
+	if given != "" {
+		return given
+	}
+	return byDefault
+}
+
+type agentCmd struct {
+	Service        string        `help:"The service that the agent stands beside." default:"sidecar"`
+	Instance       string        `help:"The instance of it; unique in the service. Default: the host's name." placeholder:"NAME"`
+	AgentListen    string        `help:"Where the agent listens; unix:/path for a socket." default:"127.0.0.1:7481" placeholder:"HOST:PORT"`
+	Keys           string        `help:"Publishers' public keys, a JWKS file or URL. Default: publishers.jwks in DIR." placeholder:"FILE|URL"`
+	Bound          time.Duration `help:"How old the newest beacon may be while the agent calls itself fresh; 10s with a cluster." default:"5s"`
+	MaxStaleness   time.Duration `help:"Refuse (503) when the agent knows less than that; 0 decides from what is known." default:"0s"`
+	AllowUnsynced  bool          `help:"Decide from what is known even before the first sync."`
+	RevocationOnly bool          `help:"Verify no signatures, even though realms are configured."`
+	Dev            bool          `help:"Verify tokens of the development realms of DIR too."`
+}
+
+func (c *agentCmd) Help() string {
+	return `Keeps its set in DIR/agent and answers /check, /introspect, /observe, /v1/status, /v1/watch, /metrics,
+/healthz and /readyz. With realms in the configuration it verifies tokens; without, it is
+revocation-only and says so in a header.`
+}
+
+func (c *agentCmd) Run(ctx context.Context, g *globals) (err error) {
+	log := g.logger()
+	keys, err := keySource(orPath(c.Keys, g.path(jwksFile)))
+	if err != nil {
+		return err
+	}
+	srv, err := listen("agent", c.AgentListen)
+	if err != nil {
+		return err
+	}
+	defer srv.listener.Close()
+	nc, err := g.connect(log, "rescind agent "+c.Service)
+	if err != nil {
+		return err
+	}
+	defer nc.Close()
+	var realms *realm.Realms
+	if !c.RevocationOnly && (c.Dev || len(g.file.Realms) > 0) {
+		if realms, err = g.openRealms(ctx, c.Dev, log); err != nil {
+			return err
+		}
+		defer realms.Close()
+	}
+	a, err := g.openAgent(ctx, nc, realms, subscriber.Config{Service: c.Service, Instance: c.Instance, Dir: g.path("agent"),
+		Keys: keys, Bound: c.Bound, AllowUnsynced: c.AllowUnsynced, Logger: log}, c.MaxStaleness)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, a.Close()) }()
+	fmt.Fprintf(g.std.out, "agent %s is up at %s\n", a.Status().Agent.Name(), srv.url())
+	return serveAll(ctx, log, served{srv, a.handler})
+}

@@ -1,0 +1,36 @@
+package main
+
+import (
+	"fmt"
+	"time"
+
+	"github.com/rescind/rescind/internal/realm"
+)
+
+type tokenCmd struct {
+	User    string        `help:"The user (sub)." required:""`
+	Realm   string        `help:"The development realm: demo or partner." default:"demo"`
+	Session string        `help:"The session (sid)." placeholder:"S"`
+	Client  string        `help:"The client (client_id, azp)." placeholder:"C"`
+	Scope   string        `help:"The scope." placeholder:"S"`
+	TTL     time.Duration `name:"ttl" help:"How long the token lives." default:"1h"`
+	Alg     string        `help:"EdDSA, ES256 or RS256." enum:"EdDSA,ES256,RS256" default:"EdDSA"`
+}
+
+// Run prints a token and nothing else.
+func (c *tokenCmd) Run(g *globals) error {
+	if c.TTL <= 0 {
+		return usage("--ttl must be above zero")
+	}
+	dev, err := realm.OpenDev(g.Dir)
+	if err != nil {
+		return err
+	}
+	raw, err := dev.Issue(realm.TokenRequest{Realm: c.Realm, User: c.User, Session: c.Session, Client: c.Client,
+		Scope: c.Scope, TTL: c.TTL, Alg: c.Alg})
+	if err != nil {
+		return usage("%v", err)
+	}
+	_, err = fmt.Fprintln(g.std.out, raw)
+	return err
+}

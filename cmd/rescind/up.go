@@ -1,0 +1,155 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"time"
+
+	"github.com/nats-io/nats.go"
+	"github.com/rescind/rescind/events"
+	"github.com/rescind/rescind/internal/bus"
+	"github.com/rescind/rescind/internal/natsd"
+	"github.com/rescind/rescind/subscriber"
+	"golang.org/x/sync/errgroup"
+)
+
+type upCmd struct {
+	Listen      string `help:"Where the publisher listens." default:"127.0.0.1:7480" placeholder:"HOST:PORT"`
+	AgentListen string `help:"Where the agent listens; unix:/path for a socket." default:"127.0.0.1:7481" placeholder:"HOST:PORT"`
+	NatsListen  string `help:"Where the embedded NATS listens." default:"127.0.0.1:4222" placeholder:"HOST:PORT"`
+	PublicURL   string `name:"public-url" help:"What others call the publisher. Default: where it listens." placeholder:"URL"`
+}
+
+func (c *upCmd) Help() string {
+	return `Makes what is missing in DIR (admin.key, publisher.key, development realms), starts NATS, a
+publisher and one agent, prints where they are, and runs until it is interrupted. For trying
+rescind out and for a single host; a fleet runs nats, publisher and agent as processes of their own.`
+}
+
+// Run is long because it is one straight line: each part is started once the one
+// before it is there, and closed in reverse order.
+func (c *upCmd) Run(ctx context.Context, g *globals) (err error) {
+	log := g.logger()
+	pub, err := listen("publisher", c.Listen)
+	if err != nil {
+		return err
+	}
+	defer pub.listener.Close()
+	ag, err := listen("agent", c.AgentListen)
+	if err != nil {
+		return err
+	}
+	defer ag.listener.Close()
+	signer, err := c.makeKeys(g)
+	if err != nil {
+		return err
+	}
+	srv, err := natsd.Start(ctx, natsd.Config{Dir: g.path("nats"), Listen: c.NatsListen, Logger: log.With("component", "nats")})
+	if err != nil {
+		return err
+	}
+	defer srv.Close()
+	g.Nats = srv.ClientURL()
+	nc, err := g.connect(log, "rescind up", nats.InProcessServer(srv))
+	if err != nil {
+		return err
+	}
+	defer nc.Close()
+	if err := applyStreams(ctx, nc, events.Fleet(g.Fleet), bus.Settings{}); err != nil {
+		return err
+	}
+	realms, err := g.openRealms(ctx, true, log)
+	if err != nil {
+		return err
+	}
+	defer realms.Close()
+	issuer := c.PublicURL
+	if issuer == "" {
+		issuer = pub.url()
+	}
+	keys := subscriber.KeysFile(g.path(jwksFile))
+	p, err := g.openPublisher(ctx, nc, realms, publisherConfig{issuer: issuer, signer: signer, keys: keys,
+		adminKeyFile: g.path("admin.key"), dir: g.path("publisher")}, log)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, p.Close()) }()
+	a, err := g.openAgent(ctx, nc, realms, subscriber.Config{Service: "up", Dir: g.path("agent"), Keys: keys, Logger: log}, 0)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, a.Close()) }()
+	if err := awaitReady(ctx, p, a); err != nil {
+		return err
+	}
+	c.greet(g, pub, ag, srv.ClientURL())
+	return serveAll(ctx, log, served{pub, p.handler}, served{ag, a.handler})
+}
+
+// makeKeys makes the keys on the first start.
+func (c *upCmd) makeKeys(g *globals) (*events.Signer, error) {
+	if _, err := ensureAdminKey(g.path("admin.key")); err != nil {
+		return nil, fmt.Errorf("admin key: %w", err)
+	}
+	return ensureSigner(g.Dir, "local")
+}
+
+func applyStreams(ctx context.Context, nc *nats.Conn, fleet events.Fleet, s bus.Settings) error {
+	b, err := bus.New(nc, fleet)
+	if err != nil {
+		return err
+	}
+	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
+	defer cancel()
+	return b.Apply(ctx, s)
+}
+
+// awaitReady waits until the publisher knows its streams and the agent is synced.
+func awaitReady(ctx context.Context, p *publisherPart, a *agentPart) error {
+	ctx, cancel := context.WithTimeout(ctx, 30*time.Second)
+	defer cancel()
+	tick := time.NewTicker(20 * time.Millisecond)
+	defer tick.Stop()
+	for {
+		err := p.Ready()
+		if err == nil && a.Status().State == events.Fresh {
+			return nil
+		}
+		select {
+		case <-tick.C:
+		case <-ctx.Done():
+			return fmt.Errorf("starting: agent is %s: %w", a.Status().State, errors.Join(err, context.Cause(ctx)))
+		}
+	}
+}
+
+func (c *upCmd) greet(g *globals, pub, ag *httpServer, natsURL string) {
+	fmt.Fprintf(g.std.out, `rescind is up.
+
+  publisher  %s
+  agent      %s
+  NATS       %s
+  data       %s
+  admin key  %s
+
+Try, in another terminal:
+
+  TOKEN=$(rescind token --dir %[4]s --user jack)
+  curl -i -H "Authorization: Bearer $TOKEN" %[2]s/check
+  curl -X DELETE -H "Authorization: Bearer $(cat %[5]s)" -H 'Content-Type: application/json' \
+       -d "{\"token\":\"$TOKEN\"}" %[1]s/_security/oauth2/token
+  curl -i -H "Authorization: Bearer $TOKEN" %[2]s/check
+
+`, pub.url(), ag.url(), natsURL, g.Dir, g.path("admin.key"))
+}
+
+// serveAll serves until ctx ends or one of them fails.
+func serveAll(ctx context.Context, log *slog.Logger, servers ...served) error {
+	group, ctx := errgroup.WithContext(ctx)
+	for _, s := range servers {
+		group.Go(func() error { return s.server.serve(ctx, s.handler, log) })
+	}
+	return group.Wait()
+}
