@@ -1,0 +1,136 @@
+// Package archtest keeps the rules of who may import whom.
+package archtest
+
+import (
+	"encoding/json"
+	"errors"
+	"io"
+	"os/exec"
+	"slices"
+	"strings"
+	"testing"
+)
+
+const module = "github.com/rescind/rescind"
+
+// pkg is a package as go list shows it.
+type pkg struct {
+	ImportPath                string
+	Imports                   []string
+	TestImports, XTestImports []string
+	Deps                      []string
+}
+
+func list(t *testing.T) []pkg {
+	t.Helper()
+	cmd := exec.Command("go", "list", "-deps=false", "-json=ImportPath,Imports,TestImports,XTestImports,Deps", module+"/...")
+	out, err := cmd.Output()
+	if err != nil {
+		t.Fatalf("go list: %v", err)
+	}
+	var pkgs []pkg
+	dec := json.NewDecoder(strings.NewReader(string(out)))
+	for {
+		var p pkg
+		if err := dec.Decode(&p); errors.Is(err, io.EOF) {
+			break
+		} else if err != nil {
+			t.Fatal(err)
+		}
+		p.ImportPath = strings.TrimPrefix(p.ImportPath, module+"/")
+		pkgs = append(pkgs, p)
+	}
+	if len(pkgs) < 10 {
+		t.Fatalf("go list shows %d packages", len(pkgs))
+	}
+	return pkgs
+}
+
+func under(path, prefix string) bool { return path == prefix || strings.HasPrefix(path, prefix+"/") }
+
+// TestOnlyTheirPackagesImportHeavyDependencies: each dependency that is heavy, or
+// whose misuse would be costly, has the packages that may import it, tests
+// included.
+func TestOnlyTheirPackagesImportHeavyDependencies(t *testing.T) {
+	for _, rule := range []struct {
+		dependency string
+		allowed    []string
+		inTests    []string
+	}{
+		{"github.com/nats-io/nats.go/jetstream", []string{"internal/bus"}, nil},
+		{"github.com/nats-io/nats-server", []string{"internal/natsd", "internal/bus/bustest"}, []string{"internal/bus"}},
+		{"go.etcd.io/bbolt", []string{"internal/denylist", "publisher/ledger"}, nil},
+		{"google.golang.org/grpc", []string{"subscriber/grpcguard"}, nil},
+		{"github.com/alecthomas/kong", []string{"cmd/rescind"}, nil},
+		{"go.yaml.in/yaml", []string{"cmd/rescind"}, []string{"internal/realm", "publisher/intake"}},
+		{"github.com/prometheus/client_golang", []string{"publisher/intake", "subscriber/guard/sidecar"}, nil},
+	} {
+		for _, p := range list(t) {
+			refuse(t, p, p.Imports, rule.dependency, rule.allowed)
+			refuse(t, p, slices.Concat(p.TestImports, p.XTestImports), rule.dependency, slices.Concat(rule.allowed, rule.inTests))
+		}
+	}
+}
+
+func refuse(t *testing.T, p pkg, imports []string, dependency string, allowed []string) {
+	t.Helper()
+	if slices.ContainsFunc(allowed, func(a string) bool { return under(p.ImportPath, a) }) {
+		return
+	}
+	for _, i := range imports {
+		if under(i, dependency) {
+			t.Errorf("%s imports %s; only %v may", p.ImportPath, i, allowed)
+		}
+	}
+}
+
+// TestTheTwoEndsNeverImportEachOther: messages close the loop.
+func TestTheTwoEndsNeverImportEachOther(t *testing.T) {
+	for _, p := range list(t) {
+		for _, i := range slices.Concat(p.Imports, p.TestImports, p.XTestImports) {
+			i = strings.TrimPrefix(i, module+"/")
+			if under(p.ImportPath, "publisher") && under(i, "subscriber") || under(p.ImportPath, "subscriber") && under(i, "publisher") {
+				t.Errorf("%s imports %s", p.ImportPath, i)
+			}
+		}
+	}
+}
+
+// TestEventsStandsAlone: the vocabulary imports nothing of ours and no NATS.
+func TestEventsStandsAlone(t *testing.T) {
+	for _, p := range list(t) {
+		if p.ImportPath != "events" {
+			continue
+		}
+		for _, d := range p.Deps {
+			if under(d, module) || strings.Contains(d, "nats") {
+				t.Errorf("events depends on %s", d)
+			}
+		}
+		return
+	}
+	t.Fatal("no package events")
+}
+
+// TestEmbeddersLinkNoServer: a service that embeds an agent and its guard gets
+// neither gRPC nor nats-server nor the publisher nor a metrics library with it.
+func TestEmbeddersLinkNoServer(t *testing.T) {
+	found := 0
+	for _, p := range list(t) {
+		if p.ImportPath != "subscriber" && p.ImportPath != "subscriber/guard" {
+			continue
+		}
+		found++
+		for _, d := range p.Deps {
+			for _, banned := range []string{"google.golang.org/grpc", "github.com/nats-io/nats-server",
+				module + "/publisher", "github.com/prometheus", "github.com/alecthomas/kong"} {
+				if under(d, banned) {
+					t.Errorf("%s links %s", p.ImportPath, d)
+				}
+			}
+		}
+	}
+	if found != 2 {
+		t.Fatalf("found %d of the two packages that services embed", found)
+	}
+}
