@@ -79,26 +79,56 @@ func (p *Publisher) Revoke(ctx context.Context, o Order) (*Result, error) {
 // joinOrAccept finds the order in flight that this one repeats, or accepts it.
 func (p *Publisher) joinOrAccept(o *Order, drafts []draft) (*request, bool, error) {
 	key, cause := orderKey(drafts), o.cause()
-	p.mu.Lock()
 	if cause != "" {
-		if old := p.causes[cause]; old != nil {
-			p.mu.Unlock()
-			if old.key != key {
-				return nil, false, ErrConflict
-			}
-			return old, true, nil
-		}
+		defer p.enter(cause)()
 	}
-	old := p.joinable[key]
+	p.mu.Lock()
+	old, replayed := p.causes[cause]
+	if !replayed {
+		old = p.joinable[key]
+	}
 	p.mu.Unlock()
+	switch {
+	case replayed && old.key != key:
+		return nil, false, ErrConflict
+	case replayed:
+		return old, true, nil
+	}
 	if old != nil && p.mono() < old.until && o.NotBefore == 0 {
 		joined, err := p.restamp(old, drafts)
+		if joined {
+			p.input(func(l *loop) { l.restamped(old) })
+		}
 		if joined || err != nil {
 			return old, false, err
 		}
 	}
 	req, err := p.accept(o, drafts, key, cause)
 	return req, false, err
+}
+
+// enter waits until no other order with the cause is being accepted, so that the
+// later of two at once finds the earlier. leave lets the next one in.
+func (p *Publisher) enter(cause string) (leave func()) {
+	mine := make(chan struct{})
+	for {
+		p.mu.Lock()
+		busy, ok := p.entering[cause]
+		if !ok {
+			p.entering[cause] = mine
+		}
+		p.mu.Unlock()
+		if !ok {
+			break
+		}
+		<-busy
+	}
+	return func() {
+		p.mu.Lock()
+		delete(p.entering, cause)
+		p.mu.Unlock()
+		close(mine)
+	}
 }
 
 func orderKey(drafts []draft) string {
@@ -149,6 +179,17 @@ func (p *Publisher) restamp(req *request, drafts []draft) (joined bool, err erro
 	return true, nil
 }
 
+// restamped makes the loop keep the events for as long as they now stand.
+func (l *loop) restamped(req *request) {
+	req.mu.Lock()
+	defer req.mu.Unlock()
+	for _, it := range req.items {
+		if e := l.entries[it.r.ID]; e != nil {
+			e.expires = max(e.expires, it.r.Expires)
+		}
+	}
+}
+
 func (it *item) entry() *ledger.Entry {
 	return &ledger.Entry{ID: it.r.ID, Stream: it.r.Target.Kind.Stream(), Expires: it.r.Expires, Own: true, Raw: it.raw}
 }
@@ -163,9 +204,6 @@ func (p *Publisher) accept(o *Order, drafts []draft, key, cause string) (*reques
 	for i := range drafts {
 		d := &drafts[i]
 		r := d.revocation(now, o.NotBefore)
-		if o.NotBefore > now.Unix()+int64(d.skew/time.Second) {
-			return nil, fmt.Errorf("%w: not_before lies in the future", ErrInvalid)
-		}
 		r.ID, r.Txn, r.Issuer, r.Fleet = events.NewEventID(), req.txn, p.cfg.Issuer, p.fleet
 		r.Reason, r.Initiator, r.Cause = o.Reason, o.Initiator, cause
 		req.items = append(req.items, &item{r: r})
@@ -174,19 +212,17 @@ func (p *Publisher) accept(o *Order, drafts []draft, key, cause string) (*reques
 	req.record = newRecord(o, req, now)
 	posts := make([]ledger.Post, len(req.items))
 	if err := p.ledger.Update(func(tx *ledger.Tx) error { return p.writeAccepted(tx, req, posts) }); err != nil {
-		if errors.Is(err, ledger.ErrClosed) {
+		switch {
+		case errors.Is(err, ledger.ErrClosed):
 			return nil, ErrClosed
-		}
-		if errors.Is(err, events.ErrKeyBounds) {
+		case errors.Is(err, events.ErrKeyBounds):
 			return nil, fmt.Errorf("%w: the publisher's key may not sign this kind: %w", ErrInvalid, err)
+		case errors.Is(err, ErrInvalid):
+			return nil, err
 		}
 		return nil, fmt.Errorf("%w: %w", ErrStorage, err)
 	}
-	if !p.ask(func(l *loop) { l.accepted(req, posts) }) {
-		return nil, ErrClosed
-	}
 	p.mu.Lock()
-	defer p.mu.Unlock()
 	p.joinable[key] = req
 	for i, it := range req.items {
 		p.inflight[it.r.ID] = flight{req, i}
@@ -194,6 +230,10 @@ func (p *Publisher) accept(o *Order, drafts []draft, key, cause string) (*reques
 	if cause != "" {
 		p.causes[cause] = req
 	}
+	p.mu.Unlock()
+	// The outbox sends what the loop expects only. A publisher that closes just now
+	// sends it after its next start.
+	p.ask(func(l *loop) { l.accepted(req, posts) })
 	return req, nil
 }
 
@@ -208,7 +248,7 @@ func (p *Publisher) writeAccepted(tx *ledger.Tx, req *request, posts []ledger.Po
 		}
 		it.r.Origin = events.Origin{Publisher: p.id, Incarnation: *p.incarnation.Load(), Counter: n}
 		if it.raw, err = p.cfg.Signer.Sign(&it.r); err != nil {
-			return err
+			return fmt.Errorf("%w: %w", ErrInvalid, err)
 		}
 		if err := tx.PutEvent(it.entry()); err != nil {
 			return err
@@ -278,7 +318,8 @@ func (p *Publisher) await(ctx context.Context, o *Order, req *request, replayed 
 		}
 		w = l.wait(req.tally, o.Wait)
 	}) {
-		return nil, ErrClosed
+		// It stays accepted; the next start goes on with it.
+		return p.result(req, events.Outcome{Applied: []events.Application{}}, replayed), ErrQueued
 	}
 	var out events.Outcome
 	timeout := time.NewTimer(o.Timeout)

@@ -65,7 +65,7 @@ func (p *Publisher) streamSettings() bus.Settings {
 }
 
 func (p *Publisher) askLeaders() {
-	sent := p.now()
+	sent, incarnation := p.now(), p.incarnation.Load()
 	infos := map[events.Stream]bus.Info{}
 	for _, s := range events.EventStreams {
 		ctx, cancel := context.WithTimeout(p.ctx, infoTimeout)
@@ -77,7 +77,12 @@ func (p *Publisher) askLeaders() {
 		}
 		infos[s] = info
 	}
-	p.input(func(l *loop) { l.beacon(sent, infos) })
+	p.input(func(l *loop) {
+		// One that was begun before the clock was set says a time of the old clock.
+		if l.incarnation.Load() == incarnation {
+			l.beacon(sent, infos)
+		}
+	})
 }
 
 // beacon takes the leaders' word and sends it on, signed.

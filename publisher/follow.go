@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"math/rand/v2"
+	"slices"
 	"time"
 
 	"github.com/rescind/rescind/events"
@@ -38,7 +39,7 @@ func (l *loop) perform(s events.Stream, step follow.Step) {
 	if step.Moved {
 		job.cursors = map[events.Stream]follow.Cursor{s: step.Cursor}
 	}
-	if len(job.entries) > 0 || job.cursors != nil {
+	if len(job.entries)+len(job.posts) > 0 || job.cursors != nil {
 		l.persistSoon(job)
 	}
 	if step.Fetch != nil {
@@ -53,20 +54,19 @@ func (l *loop) perform(s events.Stream, step follow.Step) {
 }
 
 // apply takes an event that stands in the stream, in the stream's order. Seeing
-// it there, and nothing else, takes it off the outbox.
+// it there, and nothing else, takes it off the outbox. Of one that has expired
+// nothing is kept, but whoever waits for it is told.
 func (l *loop) apply(s events.Stream, m follow.Message, job *persist) {
 	id := m.Event.ID
-	if m.Event.Expires <= l.now().Unix() {
-		return
-	}
+	expired := m.Event.Expires <= l.now().Unix()
 	e := l.entries[id]
 	if e == nil {
 		e = &entry{stream: s, expires: m.Event.Expires}
-		l.entries[id] = e
+		if !expired {
+			l.entries[id] = e
+		}
 	}
 	e.seq, e.acked = m.Seq, true
-	job.entries = append(job.entries, ledger.Entry{ID: id, Stream: s, Seq: m.Seq, Expires: e.expires,
-		Own: e.own, Sent: true, Acked: true, Raw: m.Raw})
 	if e.order != 0 {
 		job.posts = append(job.posts, ledger.Post{Order: e.order, Stream: s, ID: id})
 		e.order = 0
@@ -80,16 +80,26 @@ func (l *loop) apply(s events.Stream, m follow.Message, job *persist) {
 			t.reachedAt = l.mono()
 		}
 	}
+	if expired {
+		return
+	}
+	job.entries = append(job.entries, ledger.Entry{ID: id, Stream: s, Seq: m.Seq, Expires: e.expires,
+		Own: e.own, Sent: true, Acked: true, Raw: m.Raw})
 	l.set.Stage(denylist.Change{Records: []denylist.Record{denylist.RecordOf(m.Event, m.KeyID, s, m.Seq)}})
 }
 
-// countTokens counts the tokens of a list just before the list comes into force.
+// countTokens counts the valid tokens of a list just before the list comes into
+// force.
 func (l *loop) countTokens(t *tally, e *tallied) {
 	if e.counted {
 		return
 	}
 	e.counted = true
+	now := l.now()
 	for _, tok := range e.tokens {
+		if tok.Expired(now) {
+			continue
+		}
 		if l.set.Check(tok) {
 			t.ownPreviously++
 		} else {
@@ -112,13 +122,16 @@ func (l *loop) streamLost(s events.Stream, why string) {
 
 // owed counts the acknowledged, unexpired events that the stream lacks.
 func (l *loop) owed(s events.Stream) (n int) {
-	now := l.now().Unix()
 	for _, e := range l.entries {
-		if e.stream == s && e.acked && e.seq == 0 && e.expires > now {
+		if e.stream == s && l.owes(e) {
 			n++
 		}
 	}
 	return n
+}
+
+func (l *loop) owes(e *entry) bool {
+	return e.acked && e.seq == 0 && e.expires > l.now().Unix()
 }
 
 // watermark takes what a stream's leader says of it.
@@ -145,6 +158,9 @@ func (l *loop) watermark(s events.Stream, w events.Watermark, msgs uint64) {
 // republishOwed publishes again what a stream lacks, a random moment after it was
 // found to: another publisher may do it first.
 func (l *loop) republishOwed(s events.Stream) {
+	if l.republishing[s] {
+		return
+	}
 	if l.streams[s].Rereading() || l.owed(s) == 0 {
 		l.republish[s] = 0
 		return
@@ -154,38 +170,50 @@ func (l *loop) republishOwed(s events.Stream) {
 	case at == 0:
 		l.republish[s] = now + 200*time.Millisecond + rand.N(800*time.Millisecond)
 	case now >= at:
-		l.republish[s] = now + 5*time.Second
 		var ids []events.EventID
 		for id, e := range l.entries {
-			if e.stream == s && e.acked && e.seq == 0 && e.order == 0 {
+			if e.stream == s && l.owes(e) {
 				ids = append(ids, id)
 			}
 		}
 		l.log.Warn("publishing again what the stream lacks", "stream", s, "events", len(ids))
-		l.work.Go(func() { l.publishAgain(s, ids) })
+		l.republishing[s] = true
+		l.work.Go(func() {
+			l.publishAgain(s, ids)
+			l.input(func(l *loop) { l.republishing[s], l.republish[s] = false, l.mono()+5*time.Second })
+		})
 	}
 }
 
 // publishAgain publishes events past the stream's dedupe window, which would
-// swallow them.
+// swallow them. It skips what has come back meanwhile.
 func (p *Publisher) publishAgain(s events.Stream, ids []events.EventID) {
-	for _, id := range ids {
-		var raw []byte
-		err := p.ledger.View(func(tx *ledger.Tx) error {
-			e, err := tx.Event(id)
-			if e != nil {
-				raw = e.Raw
-			}
-			return err
+	for some := range slices.Chunk(ids, sendAtOnce) {
+		p.ask(func(l *loop) {
+			some = slices.DeleteFunc(some, func(id events.EventID) bool { e := l.entries[id]; return e == nil || !l.owes(e) })
 		})
-		if err == nil && raw != nil {
-			_, err = p.bus.Publish(p.ctx, s, "", raw)
-		}
-		if err != nil {
-			p.log.Warn("publishing again", "event", id, "err", err)
-			return // the next beacon's look starts it again
+		for _, id := range some {
+			if err := p.publishStored(s, id); err != nil {
+				p.log.Warn("publishing again", "event", id, "err", err)
+				return // the next beacon's look starts it again
+			}
 		}
 	}
+}
+
+func (p *Publisher) publishStored(s events.Stream, id events.EventID) error {
+	var raw []byte
+	err := p.ledger.View(func(tx *ledger.Tx) error {
+		e, err := tx.Event(id)
+		if e != nil {
+			raw = e.Raw
+		}
+		return err
+	})
+	if err == nil && raw != nil {
+		_, err = p.bus.Publish(p.ctx, s, "", raw)
+	}
+	return err
 }
 
 // read starts a read of a stream; its outcome comes back as an input.

@@ -27,17 +27,19 @@ type loop struct {
 	byEvent map[events.EventID]*tally
 	waiting []*waiter
 
-	first      map[events.Stream]uint64
-	lacking    map[events.Stream]uint64
-	beaconNo   uint64
-	listening  bool
-	asked      bool
-	sweptAt    time.Duration
-	republish  map[events.Stream]time.Duration
-	keysAt     time.Duration
-	lastWall   time.Time
-	lastMono   time.Duration
-	refreshing bool
+	first     map[events.Stream]uint64
+	lacking   map[events.Stream]uint64
+	beaconNo  uint64
+	listening bool
+	asked     bool
+	sweptAt   time.Duration
+	republish map[events.Stream]time.Duration
+	// republishing tells that events of the stream are being published again.
+	republishing map[events.Stream]bool
+	keysAt       time.Duration
+	lastWall     time.Time
+	lastMono     time.Duration
+	refreshing   bool
 }
 
 // entry is what is held in memory of an event of the ledger.
@@ -73,7 +75,7 @@ func (p *Publisher) load() (*loop, error) {
 	l := &loop{Publisher: p, streams: map[events.Stream]*follow.Stream{}, entries: map[events.EventID]*entry{},
 		roster: newRoster(p.cfg.Expect, p.cfg.ForgetAfter), tallies: map[events.EventID]*tally{},
 		byEvent: map[events.EventID]*tally{}, first: map[events.Stream]uint64{}, lacking: map[events.Stream]uint64{},
-		republish: map[events.Stream]time.Duration{}, listening: true}
+		republish: map[events.Stream]time.Duration{}, republishing: map[events.Stream]bool{}, listening: true}
 	cursors := map[events.Stream]*follow.Cursor{}
 	err := p.ledger.View(func(tx *ledger.Tx) error {
 		for _, s := range events.EventStreams {
@@ -218,6 +220,7 @@ func (l *loop) sweep(now time.Duration) {
 			delete(l.entries, id)
 		}
 	}
+	l.sweepUnpublished()
 	l.set.Expire(wall)
 	for _, a := range l.roster.forget(now) {
 		l.log.Warn("agent forgotten", "agent", a.Name(), "id", a.ID)
@@ -232,6 +235,26 @@ func (l *loop) sweep(now time.Duration) {
 			l.log.Error("expiring the ledger", "err", err)
 		}
 	})
+}
+
+// sweepUnpublished ends the wait for events that expired before the stream had
+// them.
+func (l *loop) sweepUnpublished() {
+	for txn, t := range l.tallies {
+		for id, e := range t.events {
+			if e.seq == 0 && l.entries[id] == nil {
+				l.closeTally(txn, t)
+				break
+			}
+		}
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for id := range l.inflight {
+		if l.entries[id] == nil {
+			delete(l.inflight, id)
+		}
+	}
 }
 
 func (l *loop) reconnected() {
@@ -330,14 +353,20 @@ func (l *loop) settle() {
 			continue
 		}
 		if t.settled(WaitAll, l.roster, now) && len(l.roster.members) > 0 || now-t.reachedAt > l.cfg.receiptAfter() {
-			t.closed = true
-			delete(l.tallies, txn)
-			for id := range t.events {
-				delete(l.byEvent, id)
-			}
-			l.writeReceipt(t, t.outcome(l.roster, now))
+			l.closeTally(txn, t)
 		}
 	}
+}
+
+// closeTally writes the receipt of what is known now.
+func (l *loop) closeTally(txn events.EventID, t *tally) {
+	out := t.outcome(l.roster, l.mono())
+	t.final = &out
+	delete(l.tallies, txn)
+	for id := range t.events {
+		delete(l.byEvent, id)
+	}
+	l.writeReceipt(t, out)
 }
 
 // wait registers a caller; the outcome comes on the channel when the wait is over.

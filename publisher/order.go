@@ -4,8 +4,10 @@ import (
 	"crypto/sha256"
 	"encoding/base64"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
+	"unicode/utf8"
 
 	"github.com/rescind/rescind/events"
 	"github.com/rescind/rescind/internal/realm"
@@ -90,22 +92,39 @@ func (p *Publisher) plan(o *Order) ([]draft, error) {
 	if _, err := events.ParseInitiator(string(o.Initiator)); err != nil {
 		return nil, fmt.Errorf("%w: %w", ErrInvalid, err)
 	}
-	if len(o.Reason) > events.MaxReasonBytes {
-		return nil, fmt.Errorf("%w: reason is longer than %d bytes", ErrInvalid, events.MaxReasonBytes)
+	if len(o.Reason) > events.MaxReasonBytes || !utf8.ValidString(o.Reason) {
+		return nil, fmt.Errorf("%w: reason is longer than %d bytes or not UTF-8", ErrInvalid, events.MaxReasonBytes)
 	}
 	drafts, err := p.draft(&o.Target)
 	if err != nil {
 		return nil, err
 	}
+	now := p.now()
 	for i := range drafts {
-		if o.NotBefore != 0 && !drafts[i].target.Kind.HasCutoff() {
-			return nil, fmt.Errorf("%w: not_before makes no sense for a %s", ErrInvalid, o.Target.Kind)
+		if o.NotBefore != 0 {
+			if err := drafts[i].mayCut(o.NotBefore, now); err != nil {
+				return nil, err
+			}
 		}
 		if err := drafts[i].target.Validate(); err != nil {
 			return nil, fmt.Errorf("%w: %w", ErrInvalid, err)
 		}
 	}
 	return drafts, nil
+}
+
+// mayCut refuses an explicit cutoff that lies in the future, or so far in the past
+// that every token it could hit has died.
+func (d *draft) mayCut(notBefore int64, now time.Time) error {
+	switch {
+	case !d.target.Kind.HasCutoff():
+		return fmt.Errorf("%w: not_before makes no sense for a %s", ErrInvalid, d.target.Kind)
+	case notBefore > now.Unix()+int64(d.skew/time.Second):
+		return fmt.Errorf("%w: not_before lies in the future", ErrInvalid)
+	case notBefore < 0 || notBefore+int64(d.life/time.Second) <= now.Unix():
+		return fmt.Errorf("%w: not_before lies so far back that no token from then lives", ErrInvalid)
+	}
+	return nil
 }
 
 func (p *Publisher) draft(t *Target) ([]draft, error) {
@@ -153,9 +172,13 @@ func inRealm(r *realm.Realm, t events.Target) draft {
 	return draft{target: t, skew: r.Skew, life: life + r.Leeway}
 }
 
-// longest is a draft for a target of no realm: with the largest skew and life.
+// longest is a draft for a target of no realm: with the largest skew and life, or
+// those of a realm without settings.
 func (p *Publisher) longest(t events.Target) draft {
 	d := draft{target: t}
+	if len(p.cfg.Realms.All()) == 0 {
+		d.skew, d.life = time.Second, defaultLife+defaultLeeway
+	}
 	for _, r := range p.cfg.Realms.All() {
 		one := inRealm(r, t)
 		d.skew, d.life = max(d.skew, one.skew), max(d.life, one.life)
@@ -180,10 +203,12 @@ func (p *Publisher) draftUserAnywhere(user string) ([]draft, error) {
 	var out []draft
 	for _, claim := range claims {
 		t := events.Target{Kind: events.KindUser, Claim: claim, Value: user}
-		if len(claims) > 1 {
-			t.Issuers = issuers[claim]
+		if len(claims) == 1 {
+			return []draft{p.longest(t)}, nil
 		}
-		out = append(out, p.longest(t))
+		for t.Issuers = range slices.Chunk(issuers[claim], events.MaxIssuers) {
+			out = append(out, p.longest(t))
+		}
 	}
 	return out, nil
 }
@@ -202,21 +227,41 @@ func (p *Publisher) draftTokens(t *Target) ([]draft, error) {
 		return []draft{{target: target, until: p.until(tok), tokens: []*events.Token{tok.Token}}}, nil
 	}
 	var out []draft
-	for rest := t.Tokens; len(rest) > 0; {
-		n := min(len(rest), events.MaxIdentities)
+	for rest := range slices.Chunk(distinct(t.Tokens), events.MaxIdentities) {
 		d := draft{target: events.Target{Kind: events.KindTokens, Realm: t.Realm}}
-		for _, tok := range rest[:n] {
+		for _, tok := range rest {
 			d.target.Identities = append(d.target.Identities, tok.Identity)
 			d.tokens = append(d.tokens, tok.Token)
 			d.until = max(d.until, p.until(tok))
 		}
-		out, rest = append(out, d), rest[n:]
+		out = append(out, d)
 	}
 	return out, nil
 }
 
+// distinct leaves out tokens that are listed twice: they would be counted twice.
+func distinct(tokens []Token) []Token {
+	seen := make(map[events.Identity]struct{}, len(tokens))
+	out := make([]Token, 0, len(tokens))
+	for _, tok := range tokens {
+		if _, twice := seen[tok.Identity]; !twice {
+			seen[tok.Identity] = struct{}{}
+			out = append(out, tok)
+		}
+	}
+	return out
+}
+
+// What stands in for a realm's settings where no realm has any.
+const (
+	defaultLeeway = time.Minute
+	defaultLife   = 30 * 24 * time.Hour
+)
+
 // until is when a token is dead for every verifier: its exp and the realm's
-// leeway, or for one without a known exp the longest life that it may have.
+// leeway, or for one without a known exp the longest life that it may have. One
+// that has expired gets the leeway from now, so that its event is carried out like
+// any other.
 func (p *Publisher) until(t Token) int64 {
 	var leeway, life time.Duration
 	for _, r := range p.cfg.Realms.All() {
@@ -227,14 +272,15 @@ func (p *Publisher) until(t Token) int64 {
 		life = max(life, r.MaxToken, r.MaxSession)
 	}
 	if leeway == 0 {
-		leeway = time.Minute
+		leeway = defaultLeeway
 	}
 	if life == 0 {
-		life = 30 * 24 * time.Hour
+		life = defaultLife
 	}
-	expires := t.Expires
-	if expires == 0 {
-		expires = p.now().Add(life).Unix()
+	now := p.now()
+	expires := max(t.Expires, now.Unix())
+	if t.Expires == 0 {
+		expires = now.Add(life).Unix()
 	}
 	return expires + int64(leeway/time.Second)
 }

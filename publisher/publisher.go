@@ -46,12 +46,13 @@ type Publisher struct {
 	closeErr error
 
 	// mu guards the orders in flight: those that a retry joins, by what they are
-	// aimed at; all of the last day with a key, by their cause; and the events
-	// that were not yet seen in their stream.
+	// aimed at; all of the last day with a key, by their cause; the events that were
+	// not yet seen in their stream; and the causes of orders being accepted.
 	mu       sync.Mutex
 	joinable map[string]*request
 	causes   map[string]*request
 	inflight map[events.EventID]flight
+	entering map[string]chan struct{}
 }
 
 // Open opens the ledger and the streams' state and starts to follow, to send
@@ -76,7 +77,8 @@ func Open(ctx context.Context, nc *nats.Conn, cfg Config) (*Publisher, error) {
 		now: cfg.clock, nc: nc, bus: b,
 		inputs: make(chan func(*loop), 1024), messages: make(chan *nats.Msg, 1<<16), persists: make(chan persist, 1024),
 		kick: make(chan struct{}, 1), stopped: make(chan struct{}),
-		joinable: map[string]*request{}, causes: map[string]*request{}, inflight: map[events.EventID]flight{}}
+		joinable: map[string]*request{}, causes: map[string]*request{}, inflight: map[events.EventID]flight{},
+		entering: map[string]chan struct{}{}}
 	incarnation := events.NewEventID()
 	p.incarnation.Store(&incarnation)
 	if p.now == nil {
@@ -106,7 +108,7 @@ func (p *Publisher) start() error {
 	}
 	live, err := p.bus.Live(func(m bus.Message) {
 		msg := follow.Decode(p.keys.Load(), p.fleet, m.Seq, m.Data)
-		p.input(func(l *loop) { l.perform(m.Stream, l.streams[m.Stream].Live(msg)) })
+		p.input(func(l *loop) { l.perform(m.Stream, l.streams[m.Stream].Live(msg.Heard(m.Stream, l.now()))) })
 	}, func() { p.input((*loop).reconnected) })
 	if err != nil {
 		return err

@@ -233,10 +233,18 @@ func (p *Publisher) draftLift(id events.EventID) ([]draft, error) {
 	var out []draft
 	for _, id := range ids {
 		r, _, err := p.stored(id)
-		if err != nil || r == nil || r.Target.Kind == events.KindLift {
+		switch {
+		case err != nil:
 			return nil, ErrNotFound
+		case r == nil: // it has expired
+		case r.Target.Kind == events.KindLift:
+			return nil, ErrNotFound
+		default:
+			out = append(out, draft{target: events.Target{Kind: events.KindLift, Lifted: id}, until: r.Expires})
 		}
-		out = append(out, draft{target: events.Target{Kind: events.KindLift, Lifted: id}, until: r.Expires})
+	}
+	if len(out) == 0 {
+		return nil, ErrNotFound
 	}
 	return out, nil
 }

@@ -25,7 +25,9 @@ const (
 // roster is who the publisher knows of, from what agents say of themselves. It
 // is a plain state machine: status and silence are derived from timestamps.
 type roster struct {
-	members     map[string]*member
+	members map[string]*member
+	// names counts the members under each name.
+	names       map[string]int
 	expect      map[string]int
 	forgetAfter time.Duration
 }
@@ -37,10 +39,12 @@ type member struct {
 	since     time.Duration
 	gone      bool
 	positions map[events.Stream]events.Position
-	// number is the last report of the run taken; holes are those missing.
-	number uint64
-	holes  []hole
-	faults []events.Fault
+	// number is the last report of the run taken; holes are those missing. unheard
+	// tells that it had sent reports before since, when it was first heard.
+	number  uint64
+	holes   []hole
+	unheard bool
+	faults  []events.Fault
 }
 
 // hole is a range of reports that were not received.
@@ -50,33 +54,54 @@ type hole struct {
 }
 
 func newRoster(expect map[string]int, forgetAfter time.Duration) *roster {
-	return &roster{members: map[string]*member{}, expect: expect, forgetAfter: cmp.Or(forgetAfter, defaultForgetAfter)}
+	return &roster{members: map[string]*member{}, names: map[string]int{}, expect: expect, forgetAfter: cmp.Or(forgetAfter, defaultForgetAfter)}
 }
 
-// hear takes a sign of life. A new run forgets the numbers of the one before.
-func (r *roster) hear(a events.Agent, now time.Duration) *member {
+// hear takes a sign of life of an agent that has sent so many reports in its run.
+// Those before the first one heard are not asked for: a starting publisher would
+// ask every agent for all that it keeps. A new run begins a new count.
+func (r *roster) hear(a events.Agent, sent uint64, now time.Duration) *member {
 	m := r.members[a.ID]
-	if m == nil {
-		if len(r.members) >= maxMembers {
-			return nil
-		}
-		m = &member{since: now, positions: map[events.Stream]events.Position{}}
+	switch {
+	case m == nil && len(r.members) >= maxMembers:
+		return nil
+	case m == nil:
+		m = &member{since: now, number: sent, unheard: sent > 0, positions: map[events.Stream]events.Position{}}
 		r.members[a.ID] = m
-		r.replace(a, now)
-	}
-	if m.agent.Run != a.Run {
+	case m.agent.Run != a.Run:
 		m.number, m.holes = 0, nil
 	}
+	if m.agent.ID == "" || m.agent.Name() != a.Name() {
+		r.unname(m)
+		r.names[a.Name()]++
+	}
 	m.agent, m.heard, m.gone = a, now, false
+	if r.names[a.Name()] > 1 {
+		r.replace(a, now)
+	}
 	return m
 }
 
-// replace drops a silent or gone agent of the same name: it came back with a new
-// directory.
+func (r *roster) unname(m *member) {
+	if m.agent.ID == "" {
+		return
+	}
+	if r.names[m.agent.Name()]--; r.names[m.agent.Name()] == 0 {
+		delete(r.names, m.agent.Name())
+	}
+}
+
+func (r *roster) drop(id string) {
+	r.unname(r.members[id])
+	delete(r.members, id)
+}
+
+// replace drops the silent and gone agents of the same name: it came back with a
+// new directory.
 func (r *roster) replace(a events.Agent, now time.Duration) {
 	for id, old := range r.members {
 		if id != a.ID && old.agent.Name() == a.Name() && (old.gone || old.silent(now)) {
-			delete(r.members, id)
+			r.drop(id)
 		}
 	}
 }
@@ -84,7 +109,7 @@ func (r *roster) replace(a events.Agent, now time.Duration) {
 // status takes a status. It gives the range of reports to ask for again, if the
 // agent has sent more than were received.
 func (r *roster) status(s *events.Status, now time.Duration) *hole {
-	m := r.hear(s.Agent, now)
+	m := r.hear(s.Agent, s.Reports, now)
 	if m == nil {
 		return nil
 	}
@@ -115,7 +140,7 @@ func (m *member) missing(number uint64, now time.Duration) *hole {
 // report takes a report. It tells whether it is one that was not taken before,
 // and the range to ask for again.
 func (r *roster) report(rep *events.Report, now time.Duration) (isNew bool, ask *hole) {
-	m := r.hear(rep.Agent, now)
+	m := r.hear(rep.Agent, rep.Number-1, now)
 	if m == nil {
 		return false, nil
 	}
@@ -160,6 +185,17 @@ func (m *member) silent(now time.Duration) bool { return now-m.heard > silentAft
 func (m *member) applied(s events.Stream, epoch string, seq uint64) bool {
 	p := m.positions[s]
 	return seq != 0 && p.Epoch == epoch && p.Seq >= seq
+}
+
+// refused gives the reason that the agent reported for not taking what stands at
+// seq of the stream, "" for none.
+func (m *member) refused(s events.Stream, seq uint64) string {
+	for _, f := range m.faults {
+		if !f.Live && seq != 0 && f.Seq == seq && f.Stream == s {
+			return f.Type
+		}
+	}
+	return ""
 }
 
 // expected are the agents to wait for: neither gone nor silent.
@@ -208,7 +244,7 @@ func (r *roster) forget(now time.Duration) []events.Agent {
 	var out []events.Agent
 	for id, m := range r.members {
 		if now-m.heard > r.forgetAfter {
-			delete(r.members, id)
+			r.drop(id)
 			out = append(out, m.agent)
 		}
 	}

@@ -2,6 +2,7 @@ package publisher
 
 import (
 	"fmt"
+	"maps"
 	"slices"
 	"strconv"
 	"time"
@@ -65,7 +66,8 @@ type tally struct {
 	// restarted tells that the publisher was started again since it accepted the
 	// request: reports made meanwhile were not heard.
 	restarted bool
-	closed    bool
+	// final is the outcome once the tally was closed, nil before.
+	final *events.Outcome
 	// reachedAt is when the follower had reached all of them.
 	reachedAt time.Duration
 }
@@ -89,7 +91,6 @@ type part struct {
 	applied bool
 	after   time.Duration
 	missing bool
-	fault   string
 }
 
 func newTally(txn events.EventID, accepted time.Duration) *tally {
@@ -109,7 +110,7 @@ func (t *tally) reached() bool {
 // count takes one agent's count of one of the events.
 func (t *tally) count(agent events.Agent, c *events.Counted) {
 	e := t.events[c.Event]
-	if t.closed || e == nil {
+	if t.final != nil || e == nil {
 		return
 	}
 	if c.Replay {
@@ -133,22 +134,16 @@ func note(set *map[events.TokenHash]struct{}, hashes events.TokenHashes) {
 }
 
 // tokens counts the tokens that agents named. One that an agent had refused
-// before the event was invalidated before, whatever another agent says; unless
-// it was by an earlier event of this same request.
+// before the request was invalidated before, whatever another agent says: an
+// agent names a token as invalidated by each event of the request that refuses it.
 func (t *tally) tokens() (invalidated, previously int) {
 	fresh, old := map[events.TokenHash]struct{}{}, map[events.TokenHash]struct{}{}
 	for _, e := range t.events {
-		for h := range e.invalidated {
-			if _, before := e.previously[h]; !before {
-				fresh[h] = struct{}{}
-			}
-		}
-		for h := range e.previously {
-			old[h] = struct{}{}
-		}
+		maps.Copy(fresh, e.invalidated)
+		maps.Copy(old, e.previously)
 	}
-	for h := range fresh {
-		delete(old, h)
+	for h := range old {
+		delete(fresh, h)
 	}
 	return len(fresh), len(old)
 }
@@ -165,7 +160,7 @@ func (t *tally) part(a events.Agent) *part {
 // look compares the agents' positions with the events.
 func (t *tally) look(m *member, now time.Duration) {
 	p := t.part(m.agent)
-	if t.closed || p.applied || !t.reached() {
+	if t.final != nil || p.applied || !t.reached() {
 		return
 	}
 	for _, e := range t.events {
@@ -176,18 +171,9 @@ func (t *tally) look(m *member, now time.Duration) {
 	p.applied, p.after = true, now-t.accepted
 }
 
-// fault takes what an agent reports of one of the events' places.
-func (t *tally) fault(agent events.Agent, f events.Fault) {
-	for _, e := range t.events {
-		if !f.Live && f.Seq != 0 && e.seq == f.Seq && e.stream == f.Stream {
-			t.part(agent).fault = f.Type
-		}
-	}
-}
-
 // settled tells whether the wait is over.
 func (t *tally) settled(w Wait, r *roster, now time.Duration) bool {
-	if w == WaitNone {
+	if w == WaitNone || t.final != nil {
 		return true
 	}
 	if !t.reached() {
@@ -216,6 +202,9 @@ func (t *tally) waitsForReports(m *member) bool {
 
 // outcome is what is known now.
 func (t *tally) outcome(r *roster, now time.Duration) events.Outcome {
+	if t.final != nil {
+		return *t.final
+	}
 	o := events.Outcome{Applied: []events.Application{}, AtLeast: t.atLeast}
 	o.Invalidated, o.Previously = t.tokens()
 	o.Invalidated += t.ownInvalidated + t.extraInvalidated
@@ -236,8 +225,10 @@ func (t *tally) outcome(r *roster, now time.Duration) events.Outcome {
 func (t *tally) outcomeOf(m *member, o *events.Outcome, now time.Duration) {
 	p := t.agents[m.agent.ID]
 	name := m.agent.Name()
-	if p != nil && p.fault != "" {
-		o.Errors = append(o.Errors, events.OutcomeError{Agent: name, Type: events.AgentFault, Reason: p.fault})
+	if why := t.refused(m); why != "" {
+		// Its position has passed what it did not take.
+		o.Errors = append(o.Errors, events.OutcomeError{Agent: name, Type: events.AgentFault, Reason: why})
+		return
 	}
 	if p == nil || !p.applied {
 		o.Errors = append(o.Errors, events.OutcomeError{Agent: name, Type: events.AgentSilent,
@@ -245,7 +236,17 @@ func (t *tally) outcomeOf(m *member, o *events.Outcome, now time.Duration) {
 		return
 	}
 	o.Applied = append(o.Applied, events.Application{Agent: name, AfterMS: p.after.Milliseconds()})
-	if p.missing || t.restarted || t.waitsForReports(m) {
+	if p.missing || t.restarted || t.waitsForReports(m) || m.unheard && m.since >= t.accepted {
 		o.CountsMissing = append(o.CountsMissing, name)
 	}
+}
+
+// refused gives the agent's reason for not taking one of the events, "" for none.
+func (t *tally) refused(m *member) string {
+	for _, e := range t.events {
+		if why := m.refused(e.stream, e.seq); why != "" {
+			return why
+		}
+	}
+	return ""
 }

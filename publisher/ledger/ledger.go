@@ -53,11 +53,14 @@ var (
 type Ledger struct {
 	db *bolt.DB
 
+	// wake tells that something was queued; stop that nothing more will be.
+	wake, stop chan struct{}
+	done       chan struct{}
+
+	// mu guards the next fields.
 	mu     sync.Mutex
 	queue  []*update
-	wake   chan struct{}
 	closed bool
-	done   chan struct{}
 }
 
 type update struct {
@@ -82,7 +85,7 @@ func Open(dir string, fleet events.Fleet, publisher string) (*Ledger, error) {
 	if err := prepare(db, fleet, publisher); err != nil {
 		return nil, errors.Join(fmt.Errorf("ledger in %s: %w", dir, err), db.Close())
 	}
-	l := &Ledger{db: db, wake: make(chan struct{}, 1), done: make(chan struct{})}
+	l := &Ledger{db: db, wake: make(chan struct{}, 1), stop: make(chan struct{}), done: make(chan struct{})}
 	go l.commitLoop()
 	return l, nil
 }
@@ -131,18 +134,21 @@ func (l *Ledger) Update(fn func(*Tx) error) error {
 
 // View runs fn in a read-only transaction.
 func (l *Ledger) View(fn func(*Tx) error) error {
-	return l.db.View(func(tx *bolt.Tx) error { return fn(&Tx{tx}) })
+	err := l.db.View(func(tx *bolt.Tx) error { return fn(&Tx{tx}) })
+	if errors.Is(err, berrors.ErrDatabaseNotOpen) {
+		return ErrClosed
+	}
+	return err
 }
 
-// Close finishes what was accepted and closes the file.
+// Close finishes what was accepted and closes the file. Closing again waits for
+// the same.
 func (l *Ledger) Close() error {
 	l.mu.Lock()
-	if l.closed {
-		l.mu.Unlock()
-		return nil
+	if !l.closed {
+		l.closed = true
+		close(l.wake)
 	}
-	l.closed = true
-	close(l.wake)
 	l.mu.Unlock()
 	<-l.done
 	return l.db.Close()

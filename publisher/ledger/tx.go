@@ -123,12 +123,26 @@ func (t *Tx) expire(k []byte, now time.Time) error {
 	if err != nil {
 		return err
 	}
-	if e == nil || e.Expires < now.Unix() {
-		if err := errors.Join(t.tx.Bucket(bucketEvents).Delete(id[:]), t.tx.Bucket(bucketRequests).Delete(id[:])); err != nil {
-			return err
-		}
+	if e != nil && e.Expires < now.Unix() {
+		err = t.tx.Bucket(bucketEvents).Delete(id[:])
 	}
-	return t.tx.Bucket(bucketExpiry).Delete(k)
+	return errors.Join(err, t.expireRequest(id, now), t.tx.Bucket(bucketExpiry).Delete(k))
+}
+
+func (t *Tx) expireRequest(txn events.EventID, now time.Time) error {
+	b := t.tx.Bucket(bucketRequests)
+	v := b.Get(txn[:])
+	if v == nil {
+		return nil
+	}
+	_, expires, err := split(v)
+	if err != nil || len(expires) != 8 {
+		return fmt.Errorf("request %s: %w", txn, errors.Join(err, errDamaged))
+	}
+	if int64(binary.BigEndian.Uint64(expires)) >= now.Unix() {
+		return nil
+	}
+	return b.Delete(txn[:])
 }
 
 // Post is one message of the outbox: an event, or a receipt for the audit stream.
@@ -205,7 +219,7 @@ func (t *Tx) DropPost(p *Post) error {
 
 // PutRequest stores what is known of a request, as JSON, until expires.
 func (t *Tx) PutRequest(txn events.EventID, expires int64, request any) error {
-	v, err := encode(request, nil)
+	v, err := encode(request, u64(uint64(expires)))
 	if err != nil {
 		return err
 	}
@@ -249,7 +263,11 @@ func (t *Tx) Requests(before events.EventID, fn func(txn events.EventID, decode 
 // Stored values are a CRC-32C, the length of a JSON part, that part, and the raw
 // message: bbolt checks its meta pages only, so a flipped bit in a value would
 // otherwise go unseen.
+//
+// The message's place is taken by its expiry in a request.
 var castagnoli = crc32.MakeTable(crc32.Castagnoli)
+
+var errDamaged = errors.New("a stored value is damaged")
 
 func encode(meta any, raw []byte) ([]byte, error) {
 	m, err := json.Marshal(meta)
@@ -265,11 +283,11 @@ func encode(meta any, raw []byte) ([]byte, error) {
 
 func split(v []byte) (meta, raw []byte, err error) {
 	if len(v) < 8 || crc32.Checksum(v[4:], castagnoli) != binary.BigEndian.Uint32(v) {
-		return nil, nil, fmt.Errorf("a stored value is damaged")
+		return nil, nil, errDamaged
 	}
 	n := int(binary.BigEndian.Uint32(v[4:]))
 	if n > len(v)-8 {
-		return nil, nil, fmt.Errorf("a stored value is damaged")
+		return nil, nil, errDamaged
 	}
 	return v[8 : 8+n], v[8+n:], nil
 }

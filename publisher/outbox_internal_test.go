@@ -1,0 +1,169 @@
+package publisher
+
+import (
+	"errors"
+	"testing"
+	"time"
+
+	"github.com/nats-io/nats.go"
+	"github.com/rescind/rescind/events"
+	"github.com/rescind/rescind/internal/bus/bustest"
+	"github.com/rescind/rescind/internal/realm"
+	"github.com/rescind/rescind/publisher/ledger"
+)
+
+// openPublisher opens one on a server of its own, with a realm "main".
+func openPublisher(t *testing.T) (*Publisher, *bustest.Server) {
+	t.Helper()
+	srv := bustest.Start(t)
+	srv.Bus(t, events.DefaultFleet)
+	signer, err := events.NewSigner("p1")
+	if err != nil {
+		t.Fatal(err)
+	}
+	realms, err := realm.New(twoRealms(), realm.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(realms.Close)
+	p, err := Open(t.Context(), srv.Connect(t, nats.MaxReconnects(-1)), Config{Issuer: "http://127.0.0.1:7480", Signer: signer,
+		Realms: realms, Dir: t.TempDir(), ListenFor: time.Millisecond})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := p.Close(); err != nil {
+			t.Errorf("closing: %v", err)
+		}
+	})
+	bustest.Eventually(t, "publisher is ready", func() bool { return p.Ready() == nil })
+	return p, srv
+}
+
+// accepting writes an order as accept does, up to where the loop is told.
+func accepting(t *testing.T, p *Publisher, o *Order) (*request, []ledger.Post) {
+	t.Helper()
+	drafts, err := p.plan(o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	req := &request{txn: events.NewEventID(), acked: make(chan struct{}), missing: len(drafts)}
+	req.tally = newTally(req.txn, 0)
+	for i := range drafts {
+		r := drafts[i].revocation(p.now(), 0)
+		r.ID, r.Txn, r.Issuer, r.Fleet, r.Initiator = events.NewEventID(), req.txn, p.cfg.Issuer, p.fleet, o.Initiator
+		req.items = append(req.items, &item{r: r})
+		req.tally.events[r.ID] = &tallied{stream: r.Target.Kind.Stream()}
+	}
+	req.record = newRecord(o, req, p.now())
+	posts := make([]ledger.Post, len(req.items))
+	if err := p.ledger.Update(func(tx *ledger.Tx) error { return p.writeAccepted(tx, req, posts) }); err != nil {
+		t.Fatal(err)
+	}
+	return req, posts
+}
+
+func (p *Publisher) outbox(t *testing.T) (n int) {
+	t.Helper()
+	err := p.ledger.View(func(tx *ledger.Tx) error {
+		posts, err := tx.Posts(0, 100)
+		n = len(posts)
+		return err
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return n
+}
+
+// TestOutboxLeavesWhatIsBeingAccepted: an event that it sent before the loop
+// expects it would stay in the outbox, and its caller would wait in vain.
+func TestOutboxLeavesWhatIsBeingAccepted(t *testing.T) {
+	p, _ := openPublisher(t)
+	req, posts := accepting(t, p, order(Target{Kind: events.KindUser, Realm: "main", Value: "jack"}))
+	p.drain()
+	before, err := p.bus.Info(t.Context(), events.Control)
+	if err != nil || before.Msgs != 0 {
+		t.Fatalf("%d messages in the stream, %v, want none yet", before.Msgs, err)
+	}
+	p.ask(func(l *loop) { l.accepted(req, posts) })
+	p.drain()
+	bustest.Eventually(t, "it is seen in the stream", func() bool {
+		reached := false
+		p.ask(func(*loop) { reached = req.tally.reached() })
+		return reached && p.outbox(t) == 0
+	})
+}
+
+func TestEventThatExpiredOnItsWayEndsItsRequest(t *testing.T) {
+	p, _ := openPublisher(t)
+	gone := time.Now().Add(-time.Minute).Unix()
+	for _, sent := range []bool{true, false} {
+		req, posts := accepting(t, p, order(Target{Kind: events.KindUser, Realm: "main", Value: "jack"}))
+		p.ask(func(l *loop) {
+			l.accepted(req, posts)
+			for _, it := range req.items {
+				it.r.Expires = gone
+				l.entries[it.r.ID].expires = gone
+			}
+		})
+		if sent {
+			// It reached the stream too late.
+			it := req.items[0]
+			raw, err := p.cfg.Signer.Sign(&it.r)
+			if err == nil {
+				_, err = p.bus.Publish(t.Context(), events.Control, "", raw)
+			}
+			if err != nil {
+				t.Fatal(err)
+			}
+			bustest.Eventually(t, "it is off the outbox", func() bool { return p.outbox(t) == 0 })
+		} else {
+			p.ask(func(l *loop) { l.sweep(l.mono()) })
+		}
+		bustest.Eventually(t, "its wait is over", func() bool {
+			over := false
+			p.ask(func(*loop) { over = req.tally.reached() || req.tally.final != nil })
+			return over
+		})
+	}
+}
+
+func TestOrderThatAClosingPublisherHasAcceptedIsQueued(t *testing.T) {
+	p, srv := openPublisher(t)
+	srv.Stop(t)
+	var queued, closed int
+	results := make(chan error)
+	for range 8 {
+		go func() {
+			for {
+				o := order(Target{Kind: events.KindUser, Realm: "main", Value: "jack"})
+				res, err := p.Revoke(t.Context(), *o)
+				results <- err
+				if errors.Is(err, ErrClosed) {
+					if res != nil {
+						t.Error("a result with ErrClosed")
+					}
+					return
+				}
+				if !errors.Is(err, ErrQueued) || res == nil {
+					t.Errorf("%v, %v, want ErrQueued with a result", res, err)
+				}
+			}
+		}()
+	}
+	done := make(chan error, 1)
+	for closed < 8 {
+		err := <-results
+		if errors.Is(err, ErrClosed) {
+			closed++
+			continue
+		}
+		if queued++; queued == 50 {
+			go func() { done <- p.Close() }()
+		}
+	}
+	if err := <-done; err != nil {
+		t.Error(err)
+	}
+}
