@@ -94,8 +94,11 @@ func (a *Agent) start() error {
 	ctx, cancel := context.WithCancelCause(context.Background())
 	a.cancel = cancel
 	cursors := map[events.Stream]follow.Cursor{}
-	for s, c := range a.set.Cursors() {
-		cursors[s] = follow.Cursor(c)
+	// What found no room to be parked is behind the stored positions.
+	if a.set.ParkedRefused() == 0 {
+		for s, c := range a.set.Cursors() {
+			cursors[s] = follow.Cursor(c)
+		}
 	}
 	l := &loop{Agent: a, ctx: ctx, core: newCore(a.cfg.bound(), cursors, a.set.Has)}
 	l.restore()

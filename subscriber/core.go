@@ -15,7 +15,9 @@ import (
 type core struct {
 	streams map[events.Stream]*follow.Stream
 	fresh   *freshness
-	parked  map[place]follow.Message
+	parked  map[parkedAt]follow.Message
+	// overflow tells that something found no room to be parked.
+	overflow bool
 	// synced tells that the set was complete once; rebuilding that it was, and
 	// its file is lost.
 	synced, rebuilding bool
@@ -30,9 +32,16 @@ type place struct {
 	seq    uint64
 }
 
+// parkedAt tells messages apart that stood at one place: a stream that was rolled
+// back uses its sequences again.
+type parkedAt struct {
+	place
+	hash [32]byte
+}
+
 // maxParked is how many messages are kept that cannot be read yet. Each may be a
-// revocation, and the agent is untrusted while there is any, so more change
-// nothing but the room they take.
+// revocation, so the agent is untrusted until those that found no room were read
+// again.
 const maxParked = 10000
 
 // effects is what the loop has to do after an input, in this order: apply, park,
@@ -71,7 +80,7 @@ func newCore(bound time.Duration, cursors map[events.Stream]follow.Cursor, known
 	c := &core{
 		streams:  map[events.Stream]*follow.Stream{},
 		fresh:    newFreshness(bound),
-		parked:   map[place]follow.Message{},
+		parked:   map[parkedAt]follow.Message{},
 		rejected: map[string]uint64{},
 	}
 	for _, s := range events.EventStreams {
@@ -81,13 +90,13 @@ func newCore(bound time.Duration, cursors map[events.Stream]follow.Cursor, known
 }
 
 // live takes a message from the live subject.
-func (c *core) live(s events.Stream, m follow.Message) effects {
-	return c.take(s, c.streams[s].Live(m))
+func (c *core) live(s events.Stream, m follow.Message, now instant) effects {
+	return c.settled(c.take(s, c.streams[s].Live(m.Heard(s, now.wall))))
 }
 
 // fetched takes the outcome of a read.
 func (c *core) fetched(s events.Stream, b follow.Batch) effects {
-	return c.take(s, c.streams[s].Fetched(b))
+	return c.settled(c.take(s, c.streams[s].Fetched(b)))
 }
 
 // failed takes the failure of a read.
@@ -99,7 +108,7 @@ func (c *core) reconnected() effects {
 	for _, s := range events.EventStreams {
 		e.add(c.take(s, c.streams[s].Reconnected()))
 	}
-	return e
+	return c.settled(e)
 }
 
 // beacon takes a verified beacon; a replay changes nothing.
@@ -112,7 +121,7 @@ func (c *core) beacon(b *events.Beacon, now instant) effects {
 	for _, s := range events.EventStreams {
 		e.add(c.take(s, c.streams[s].Watermark(b.Streams[s])))
 	}
-	return e
+	return c.settled(e)
 }
 
 // refuse counts a message of the beacon, query or ask subject that was not taken.
@@ -131,7 +140,7 @@ func (c *core) tick(now instant) effects {
 	for _, s := range events.EventStreams {
 		e.add(c.take(s, c.streams[s].Tick()))
 	}
-	return e
+	return c.settled(e)
 }
 
 // clockStep is how far the wall clock may move against the monotonic one between
@@ -162,6 +171,12 @@ func (c *core) take(s events.Stream, step follow.Step) effects {
 	if step.Lost != "" {
 		e.lost = map[events.Stream]string{s: step.Lost}
 	}
+	return e
+}
+
+// settled judges what is covered once every stream has had its part of an input:
+// before, a stream that the same beacon shows to have gone back would still count.
+func (c *core) settled(e effects) effects {
 	c.fresh.cover(c.covers)
 	if c.fresh.known && !c.synced {
 		c.synced, c.rebuilding, e.synced = true, false, true
@@ -176,24 +191,34 @@ func (c *core) fault(e *effects, r refusal) {
 }
 
 func (c *core) park(e *effects, at place, m follow.Message) {
-	if _, there := c.parked[at]; there || len(c.parked) >= maxParked {
+	key := parkedAt{at, m.Hash}
+	if _, there := c.parked[key]; there {
 		return
 	}
-	c.parked[at] = m
 	c.fault(e, refusal{at, false, m.Err})
+	if len(c.parked) >= maxParked {
+		c.overflow = true
+		return
+	}
+	c.parked[key] = m
 	e.park = append(e.park, parkedMessage{at, m.Raw, m.Err})
 }
 
-// retryParked opens what is parked again, after the key set changed.
+// retryParked opens what is parked again, after the key set changed. When
+// something had found no room, the streams are read again for it.
 func (c *core) retryParked(open func(seq uint64, raw []byte) follow.Message, known func(events.EventID) bool) effects {
 	var e effects
-	for at, old := range c.parked {
+	kept := map[place]bool{}
+	var opened []place
+	for key, old := range c.parked {
+		at := key.place
 		m := open(at.seq, old.Raw)
 		if m.Err != nil && events.Parkable(m.Err) {
+			kept[at] = true
 			continue
 		}
-		delete(c.parked, at)
-		e.unpark = append(e.unpark, at)
+		delete(c.parked, key)
+		opened = append(opened, at)
 		switch {
 		case m.Err != nil:
 			c.fault(&e, refusal{at, false, m.Err})
@@ -201,8 +226,30 @@ func (c *core) retryParked(open func(seq uint64, raw []byte) follow.Message, kno
 			e.apply = append(e.apply, applied{at.stream, m})
 		}
 	}
+	for _, at := range opened {
+		if !kept[at] {
+			e.unpark = append(e.unpark, at)
+		}
+	}
+	if c.overflow && len(opened) > 0 {
+		c.overflow = false
+		e.add(c.again("messages had found no room to be parked"))
+	}
 	return e
 }
+
+// again reads all streams again; until it has, nothing new is covered.
+func (c *core) again(why string) effects {
+	var e effects
+	c.fresh.forget()
+	for _, s := range events.EventStreams {
+		e.add(c.take(s, c.streams[s].Again(why)))
+	}
+	return e
+}
+
+// trusted tells that nothing is kept, or was left out, that cannot be read.
+func (c *core) trusted() bool { return len(c.parked) == 0 && !c.overflow }
 
 func (c *core) covers(marks map[events.Stream]events.Watermark) bool {
 	for _, s := range events.EventStreams {
@@ -224,7 +271,7 @@ func (c *core) lag() (n uint64) {
 // there is one: not before the first beacon is covered, not while anything is
 // parked, and not while a stream owes events.
 func (c *core) asOf(now instant) (time.Duration, bool) {
-	if !c.fresh.known || len(c.parked) > 0 || c.fresh.owed(now) {
+	if !c.fresh.known || !c.trusted() || c.fresh.owed(now) {
 		return 0, false
 	}
 	return c.fresh.asOf, true
@@ -238,7 +285,7 @@ func (c *core) state(now instant) events.State {
 		return events.Rebuilding
 	case !c.synced:
 		return events.Unsynced
-	case len(c.parked) > 0:
+	case !c.trusted():
 		return events.Untrusted
 	case ok && now.mono-asOf <= c.fresh.bound:
 		return events.Fresh

@@ -46,6 +46,10 @@ type heard struct {
 	// stream lacks events.
 	sent time.Duration
 	owed bool
+	// wall is the newest beacon's send time by the publisher's clock, received
+	// when it came by ours.
+	wall     time.Time
+	received time.Duration
 }
 
 type pendingBeacon struct {
@@ -76,6 +80,7 @@ func (f *freshness) beacon(b *events.Beacon, now instant) bool {
 		*h = heard{incarnation: b.Origin.Incarnation}
 	}
 	h.number = b.Origin.Counter
+	h.wall, h.received = time.UnixMilli(b.SentAt), now.mono
 	h.sent = now.mono - h.age(now.wall.Sub(time.UnixMilli(b.SentAt)))
 	h.owed = false
 	for _, w := range b.Streams {
@@ -135,11 +140,35 @@ func (f *freshness) hears(now instant) bool {
 	return false
 }
 
+// forget makes nothing count as covered until a later beacon is.
+func (f *freshness) forget() {
+	for _, h := range f.heard {
+		h.pending = nil
+	}
+	f.known = false
+}
+
+// expiry gives the time up to which events may be dropped as expired: the earliest
+// that our clock and the publishers' say it is. A clock of ours that is ahead for a
+// while must not take entries away. The zero time means none, before any beacon.
+func (f *freshness) expiry(now instant) time.Time {
+	if len(f.heard) == 0 {
+		return time.Time{}
+	}
+	at := now.wall
+	for _, h := range f.heard {
+		if theirs := h.wall.Add(now.mono - h.received); theirs.Before(at) {
+			at = theirs
+		}
+	}
+	return at
+}
+
 // clockStepped forgets what rests on the wall clock. Nothing is fresh until the
 // next beacon: how long the step took, nobody knows.
 func (f *freshness) clockStepped() {
 	for _, h := range f.heard {
-		h.hasOffset, h.pending, h.sent = false, nil, -f.bound-1
+		h.hasOffset, h.sent = false, -f.bound-1
 	}
-	f.known = false
+	f.forget()
 }

@@ -59,9 +59,16 @@ func (u urlKeys) Keys(ctx context.Context) (*events.KeySet, error) {
 	if res.StatusCode != http.StatusOK {
 		return nil, fmt.Errorf("fetching publishers' keys from %s: %s", u.url, res.Status)
 	}
-	data, err := io.ReadAll(io.LimitReader(res.Body, maxKeySet))
+	data, err := io.ReadAll(io.LimitReader(res.Body, maxKeySet+1))
 	if err != nil {
 		return nil, fmt.Errorf("fetching publishers' keys: %w", err)
 	}
-	return events.ParseKeySet(data)
+	if len(data) > maxKeySet {
+		return nil, fmt.Errorf("publishers' keys from %s: longer than %d bytes", u.url, maxKeySet)
+	}
+	set, err := events.ParseKeySet(data)
+	if err != nil {
+		return nil, fmt.Errorf("publishers' keys from %s: %w", u.url, err)
+	}
+	return set, nil
 }

@@ -3,6 +3,7 @@ package subscriber
 import (
 	"context"
 	"encoding/json"
+	"maps"
 	"slices"
 	"time"
 
@@ -34,6 +35,12 @@ type loop struct {
 	statusAt   time.Duration
 	expireAt   time.Duration
 	syncedSent bool
+	// lifted are the events that lifts name: they are not in force. gone are the
+	// keys whose events were dropped, to be read again if a key comes back.
+	lifted map[events.EventID]bool
+	gone   map[string]bool
+	// refused is how many messages the set had no room to park.
+	refused uint64
 }
 
 const (
@@ -49,38 +56,54 @@ const (
 // restore takes up what the file held.
 func (l *loop) restore() {
 	now := l.instant()
+	l.lifted, l.gone, l.refused = map[events.EventID]bool{}, map[string]bool{}, l.set.ParkedRefused()
 	l.core.synced = l.set.Synced()
 	l.core.rebuilding = l.set.Recovered() != ""
 	for _, m := range l.set.Parked() {
-		l.core.parked[place{m.Stream, m.Seq}] = follow.Decode(l.keys.Load(), l.cfg.fleet(), m.Seq, m.Raw)
+		parked := follow.Decode(l.keys.Load(), l.cfg.fleet(), m.Seq, m.Raw)
+		l.core.parked[parkedAt{place{m.Stream, m.Seq}, parked.Hash}] = parked
 	}
 	for _, o := range l.set.Observed() {
 		listed := &events.Token{Identity: o.Identity}
 		l.seen.add(o.Identity.Hash(), &seenToken{realm: o.Realm, user: o.User, expires: o.Expires, issuedAt: o.IssuedAt},
 			now.wall.Unix(), func() bool { return l.set.Check(listed) })
 	}
-	for _, r := range l.standing() {
-		l.seen.count(r, now.wall.Unix(), true)
-	}
+	l.each(func(r *events.Revocation, stands bool) {
+		if stands {
+			l.seen.count(r, now.wall.Unix(), true)
+		}
+		if r.Target.Kind == events.KindLift {
+			l.lifted[r.Target.Lifted] = true
+		}
+	})
 	l.durable = l.set.Cursors()
 	l.publish(now)
 	l.publishStatus(now)
 }
 
-// standing gives the events of the set that no lift has taken away. It may read
-// the disk.
-func (l *loop) standing() []*events.Revocation {
-	var out []*events.Revocation
+// each gives the events of the set, and whether they stand: whether they are no
+// lift and none has taken them away. It may read the disk.
+func (l *loop) each(fn func(r *events.Revocation, stands bool)) {
 	err := l.set.Records(func(r denylist.Record, stands bool) bool {
-		if stands {
-			out = append(out, &events.Revocation{ID: r.ID, Target: r.Target, NotBefore: r.NotBefore, Expires: r.Expires})
-		}
+		fn(&events.Revocation{ID: r.ID, Target: r.Target, NotBefore: r.NotBefore, Expires: r.Expires}, stands)
 		return true
 	})
 	if err != nil {
 		l.log.Error("reading the denylist", "err", err)
 	}
-	return out
+}
+
+// reevaluate drops the events whose key is trusted no more.
+func (l *loop) reevaluate(keys *events.KeySet) {
+	dropped, err := l.set.Reevaluate(func(id string) bool {
+		if !keys.Has(id) {
+			l.gone[id] = true
+		}
+		return keys.Has(id)
+	})
+	if dropped > 0 || err != nil {
+		l.log.Warn("events of removed keys no longer count", "events", dropped, "err", err)
+	}
 }
 
 // subscribe opens the agent's subscriptions. Their callbacks verify, which may
@@ -89,7 +112,7 @@ func (a *Agent) subscribe() (unsubscribe func(), err error) {
 	fleet := a.cfg.fleet()
 	live, err := a.bus.Live(func(m bus.Message) {
 		msg := follow.Decode(a.keys.Load(), fleet, m.Seq, m.Data)
-		a.input(func(l *loop) { l.perform(l.core.live(m.Stream, msg)) })
+		a.input(func(l *loop) { l.perform(l.core.live(m.Stream, msg, l.instant())) })
 	}, func() { a.input(func(l *loop) { l.perform(l.core.reconnected()) }) })
 	if err != nil {
 		return nil, err
@@ -181,7 +204,8 @@ func (a *Agent) onQuery(m *nats.Msg) {
 
 func (a *Agent) instant() instant {
 	now := a.cfg.clock()()
-	return instant{wall: now, mono: now.Sub(a.begun)}
+	// Without its monotonic reading the wall clock shows when it was set.
+	return instant{wall: now.Round(0), mono: now.Sub(a.begun)}
 }
 
 // run is the loop. It ends when the agent is closed, after a last commit, report
@@ -192,6 +216,7 @@ func (l *loop) run() {
 	connected := l.nc.StatusChanged(nats.CONNECTED)
 	defer l.nc.RemoveStatusListener(connected)
 	l.tick()
+	l.retryParked()
 	l.sendStatus(events.Hello)
 	for {
 		select {
@@ -230,7 +255,9 @@ func (l *loop) tick() {
 	}
 	if now.mono >= l.expireAt {
 		l.expireAt = now.mono + expireEvery
-		l.set.Expire(now.wall)
+		if at := l.core.fresh.expiry(now); !at.IsZero() {
+			l.set.Expire(at)
+		}
 		l.seen.sweep(now.wall.Unix())
 	}
 	if l.dirty && now.mono >= l.retryAt {
@@ -255,8 +282,11 @@ func (l *loop) perform(e effects) {
 	if len(change.Records) > 0 || len(change.Cursors) > 0 || len(change.Park) > 0 || len(change.Unpark) > 0 || change.Synced {
 		l.set.Stage(change)
 		for _, m := range e.apply {
+			l.count(m.Event, now)
 			l.watch.send(m.Event)
 		}
+		l.core.overflow = l.core.overflow || len(change.Park) > 0 && l.set.ParkedRefused() > l.refused
+		l.refused = l.set.ParkedRefused()
 		l.commitSoon()
 	}
 	for s, f := range e.fetch {
@@ -265,18 +295,16 @@ func (l *loop) perform(e effects) {
 	l.publish(now)
 }
 
-// change turns effects into what the set keeps, and counts what each rule hits
-// just before it comes into force.
+// change turns effects into what the set keeps.
 func (l *loop) change(e effects, now instant) denylist.Change {
 	c := denylist.Change{Cursors: map[events.Stream]denylist.Cursor{}, Synced: e.synced}
+	expiry := l.core.fresh.expiry(now)
 	for _, m := range e.apply {
-		if m.Event.Expires <= now.wall.Unix() {
+		if m.Event.Expires <= expiry.Unix() {
 			continue // every token that it could hit is dead
 		}
 		if m.Event.Target.Kind == events.KindLift {
-			l.liftSeen(m.Event.Target.Lifted)
-		} else {
-			l.count(m.Event, now)
+			l.lifted[m.Event.Target.Lifted] = true
 		}
 		c.Records = append(c.Records, denylist.RecordOf(m.Event, m.KeyID, m.stream, m.Seq))
 	}
@@ -292,7 +320,16 @@ func (l *loop) change(e effects, now instant) denylist.Change {
 	return c
 }
 
+// count counts what a rule hits, now that it is in force: a token that is observed
+// at the same time is found here, or found refused when it is remembered.
 func (l *loop) count(r *events.Revocation, now instant) {
+	switch {
+	case r.Target.Kind == events.KindLift:
+		l.liftSeen(r.Target.Lifted)
+		return
+	case l.lifted[r.ID] || r.Expires <= now.wall.Unix():
+		return
+	}
 	counted := l.seen.count(r, now.wall.Unix(), true)
 	// What was seen before this run is forgotten: the count cannot be whole.
 	counted.Replay = r.Target.Kind.Mechanism() != events.ByIdentity && r.IssuedAt < l.begun.Unix()
@@ -301,26 +338,21 @@ func (l *loop) count(r *events.Revocation, now instant) {
 	}
 }
 
+// liftSeen corrects the marks of the live tokens after an event was lifted.
 func (l *loop) liftSeen(id events.EventID) {
 	var lifted *events.Revocation
 	var others []*events.Revocation
-	for _, r := range l.standing() {
-		if r.ID == id {
+	l.each(func(r *events.Revocation, stands bool) {
+		switch {
+		case r.ID == id:
 			lifted = r
-		} else {
+		case stands:
 			others = append(others, r)
 		}
-	}
-	if lifted == nil {
-		return
-	}
-	l.seen.lifted(lifted, func(yield func(*events.Revocation) bool) {
-		for _, r := range others {
-			if !yield(r) {
-				return
-			}
-		}
 	})
+	if lifted != nil {
+		l.seen.lifted(lifted, slices.Values(others))
+	}
 }
 
 // commitSoon starts a commit unless one is under way; what is staged meanwhile
@@ -397,11 +429,20 @@ func (l *loop) refreshed(keys *events.KeySet, err error) {
 		l.log.Warn("refreshing publishers' keys; the old ones stay", "err", err)
 		return
 	}
-	before := l.keys.Swap(keys)
-	if slices.ContainsFunc(before.All(), func(k *events.PublicKey) bool { return !keys.Has(k.ID) }) {
-		gone, err := l.set.Reevaluate(keys.Has)
-		l.log.Warn("events of removed keys no longer count", "events", gone, "err", err)
+	old := l.keys.Swap(keys)
+	if slices.ContainsFunc(old.All(), func(k *events.PublicKey) bool { return !keys.Has(k.ID) }) {
+		l.reevaluate(keys)
 	}
+	l.retryParked()
+	before := len(l.gone)
+	maps.DeleteFunc(l.gone, func(id string, _ bool) bool { return keys.Has(id) })
+	if len(l.gone) < before {
+		l.perform(l.core.again("a key came back whose events were dropped"))
+	}
+}
+
+func (l *loop) retryParked() {
+	keys := l.keys.Load()
 	l.perform(l.core.retryParked(func(seq uint64, raw []byte) follow.Message {
 		return follow.Decode(keys, l.cfg.fleet(), seq, raw)
 	}, l.set.Has))

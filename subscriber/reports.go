@@ -77,7 +77,8 @@ func (r *reporter) next(rep events.Report) ([]byte, error) {
 // again gives the kept reports from to to, inclusive.
 func (r *reporter) again(from, to uint64) [][]byte {
 	var out [][]byte
-	for n := max(from, 1); n <= min(to, r.number); n++ {
+	oldest := r.number - min(r.number, keptReports) + 1
+	for n := max(from, oldest); n <= min(to, r.number); n++ {
 		if b, ok := r.kept[n]; ok {
 			out = append(out, b)
 		}

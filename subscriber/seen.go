@@ -19,6 +19,15 @@ type seenToken struct {
 	// realm and user are those under which an opaque refresh token was observed.
 	realm, user string
 	refused     bool
+	// txn is the request whose event refused it first, zero when that is not
+	// known: for all events of a request, it is the request that invalidated it.
+	txn events.EventID
+}
+
+func (t *seenToken) refuse(r *events.Revocation) {
+	if !t.refused {
+		t.refused, t.txn = true, r.Txn
+	}
 }
 
 // seen remembers the live tokens that the agent has verified, to count what a
@@ -113,7 +122,7 @@ func (s *seen) count(r *events.Revocation, now int64, mark bool) events.Counted 
 	if r.Target.Kind.Mechanism() == events.ByIdentity {
 		for _, id := range r.Target.Identities {
 			if t := s.tokens[id.Hash()]; t != nil && mark {
-				t.refused = true
+				t.refuse(r)
 			}
 		}
 		return c
@@ -123,14 +132,16 @@ func (s *seen) count(r *events.Revocation, now int64, mark bool) events.Counted 
 		if t.expires <= now || !rule.hits(t) {
 			continue
 		}
-		if t.refused {
+		if t.refused && (t.txn != r.Txn || r.Txn.IsZero()) {
 			c.PreviouslyCount++
 			c.Previously = append(c.Previously, h)
 		} else {
 			c.InvalidatedCount++
 			c.Invalidated = append(c.Invalidated, h)
 		}
-		t.refused = t.refused || mark
+		if mark {
+			t.refuse(r)
+		}
 	}
 	c.AtLeast = s.forgot
 	return capCounted(c)
@@ -149,9 +160,9 @@ func capCounted(c events.Counted) events.Counted {
 func (s *seen) lifted(r *events.Revocation, others func(yield func(*events.Revocation) bool)) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	hit := map[events.TokenHash]*seenToken{}
+	hit, lifted := map[events.TokenHash]*seenToken{}, compile(r)
 	for h, t := range s.tokens {
-		if t.refused && compile(r).hitsToken(h, t) {
+		if t.refused && lifted.hitsToken(h, t) {
 			t.refused = false
 			hit[h] = t
 		}

@@ -11,6 +11,8 @@ import (
 type watchers struct {
 	mu  sync.Mutex
 	all map[*Watch]struct{}
+	// ended tells that the agent was closed.
+	ended bool
 }
 
 // Watch is a subscription to revocations as they come into force.
@@ -36,6 +38,10 @@ func (w *watchers) add() *Watch {
 	if w.all == nil {
 		w.all = map[*Watch]struct{}{}
 	}
+	if w.ended {
+		watch.closeLocked()
+		return watch
+	}
 	w.all[watch] = struct{}{}
 	return watch
 }
@@ -55,6 +61,7 @@ func (w *watchers) send(r *events.Revocation) {
 func (w *watchers) close() {
 	w.mu.Lock()
 	defer w.mu.Unlock()
+	w.ended = true
 	for watch := range w.all {
 		watch.closeLocked()
 	}

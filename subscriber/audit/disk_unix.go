@@ -16,3 +16,12 @@ func lock(f *os.File) error {
 	}
 	return err
 }
+
+// syncDir puts a directory's entries on disk.
+func syncDir(path string) error {
+	dir, err := os.Open(path)
+	if err != nil {
+		return err
+	}
+	return errors.Join(dir.Sync(), dir.Close())
+}

@@ -54,7 +54,10 @@ func tailed(t *testing.T, r *audit.Reader, from audit.From) <-chan *audit.Line {
 	done := make(chan error, 1)
 	go func() {
 		done <- r.Tail(ctx, from, func(l *audit.Line) error {
-			lines <- l
+			select {
+			case lines <- l:
+			case <-ctx.Done(): // the test has seen enough
+			}
 			return nil
 		})
 	}()

@@ -104,11 +104,7 @@ func (f *File) checkpoint() (*Checkpoint, error) {
 	}
 	// Without its directory entry a power cut would take the file and every line
 	// that was acknowledged.
-	dir, err := os.Open(filepath.Dir(f.path))
-	if err != nil {
-		return nil, err
-	}
-	return cp, errors.Join(dir.Sync(), dir.Close())
+	return cp, syncDir(filepath.Dir(f.path))
 }
 
 // scan reads the file from its beginning and gives where its last good line ends.

@@ -118,7 +118,11 @@ func (a *author) mixed(t testing.TB, n int) []posted {
 func publish(t testing.TB, b *bus.Bus, all ...posted) {
 	t.Helper()
 	for _, p := range all {
-		if _, err := b.Publish(t.Context(), p.stream, "", p.raw); err != nil {
+		_, err := b.Publish(t.Context(), p.stream, "", p.raw)
+		for bus.Retryable(err) && t.Context().Err() == nil { // a server that has just started may not answer
+			_, err = b.Publish(t.Context(), p.stream, "", p.raw)
+		}
+		if err != nil {
 			t.Fatal(err)
 		}
 	}

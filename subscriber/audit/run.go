@@ -71,7 +71,7 @@ func (r *Reader) follow(ctx context.Context, f *File, progress func()) error {
 		return err
 	}
 	for {
-		msgs, err := consumer.Fetch(ctx, r.batch)
+		msgs, err := consumer.Fetch(ctx, min(r.batch, fetchMessages))
 		if err != nil {
 			return err
 		}

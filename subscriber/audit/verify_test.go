@@ -126,6 +126,31 @@ func TestEachAlteredByteIsNamed(t *testing.T) {
 	}
 }
 
+func TestLineFeedThatCameOrWentBlamesNoOtherLine(t *testing.T) {
+	s := newSample(t, 12)
+	for i := range s.lines {
+		split, merged := s.clone(), s.clone()
+		split[i][len(split[i])/2] = '\n'
+		merged[i][len(merged[i])-1] = ' '
+		for what, lines := range map[string][][]byte{"split": split, "merged": merged} {
+			r := s.verify(t, lines)
+			if r.OK() || r.Problems[0].Line != int64(i+1) {
+				t.Errorf("line %d %s: %v", i+1, what, r.Problems)
+			}
+			for _, p := range r.Problems {
+				if p.Line > int64(i+2) && !strings.Contains(p.Text, "counter") {
+					t.Errorf("line %d %s: another line is blamed: %v", i+1, what, p)
+				}
+			}
+		}
+	}
+	cut := s.clone()
+	cut[11] = cut[11][:len(cut[11])-1]
+	if r := s.verify(t, cut); r.ProblemCount != 1 || r.Problems[0].Line != 12 || !strings.Contains(r.Problems[0].Text, "line feed") || r.NoteCount != 0 {
+		t.Errorf("cut: %+v", r)
+	}
+}
+
 func TestMemberThatNobodySignedIsProtectedByTheChain(t *testing.T) {
 	s := newSample(t, 12)
 	for i := range s.lines {
@@ -248,6 +273,17 @@ func TestWrongKeysOrFleetVerifyNothing(t *testing.T) {
 	s.keys = events.NewKeySet()
 	if r := s.verify(t, s.lines); r.ProblemCount != 11 || !strings.Contains(r.Problems[0].Text, "unknown_key") {
 		t.Errorf("no keys: %+v", r)
+	}
+}
+
+func TestLineOfAKeyThatIsGoneKeepsItsCounter(t *testing.T) {
+	a, b := newAuthor(t, "p1"), newAuthor(t, "p1") // two keys of one publisher
+	b.counters, b.incarnation = a.counters, a.incarnation
+	all := []posted{a.user(t, "1"), b.user(t, "2"), a.user(t, "3")}
+	file, cp := exported(t, events.NewKeySet(a.signer.Public(), b.signer.Public()), all)
+	r, err := audit.VerifyLines(bytes.NewReader(file), &cp, fleet, a.keys())
+	if err != nil || r.ProblemCount != 1 || r.Problems[0].Line != 2 || !strings.Contains(r.Problems[0].Text, "unknown_key") {
+		t.Errorf("got %+v, %v", r, err)
 	}
 }
 
