@@ -1,6 +1,7 @@
 package publisher
 
 import (
+	"cmp"
 	"errors"
 	"testing"
 	"time"
@@ -40,8 +41,9 @@ func openPublisher(t *testing.T) (*Publisher, *bustest.Server) {
 	return p, srv
 }
 
-// accepting writes an order as accept does, up to where the loop is told.
-func accepting(t *testing.T, p *Publisher, o *Order) (*request, []ledger.Post) {
+// accepting writes an order as accept does, up to where the loop is told. expires
+// replaces the events' own unless it is 0.
+func accepting(t *testing.T, p *Publisher, o *Order, expires int64) (*request, []ledger.Post) {
 	t.Helper()
 	drafts, err := p.plan(o)
 	if err != nil {
@@ -52,6 +54,7 @@ func accepting(t *testing.T, p *Publisher, o *Order) (*request, []ledger.Post) {
 	for i := range drafts {
 		r := drafts[i].revocation(p.now(), 0)
 		r.ID, r.Txn, r.Issuer, r.Fleet, r.Initiator = events.NewEventID(), req.txn, p.cfg.Issuer, p.fleet, o.Initiator
+		r.Expires = cmp.Or(expires, r.Expires)
 		req.items = append(req.items, &item{r: r})
 		req.tally.events[r.ID] = &tallied{stream: r.Target.Kind.Stream()}
 	}
@@ -80,7 +83,7 @@ func (p *Publisher) outbox(t *testing.T) (n int) {
 // expects it would stay in the outbox, and its caller would wait in vain.
 func TestOutboxLeavesWhatIsBeingAccepted(t *testing.T) {
 	p, _ := openPublisher(t)
-	req, posts := accepting(t, p, order(Target{Kind: events.KindUser, Realm: "main", Value: "jack"}))
+	req, posts := accepting(t, p, order(Target{Kind: events.KindUser, Realm: "main", Value: "jack"}), 0)
 	p.drain()
 	before, err := p.bus.Info(t.Context(), events.Control)
 	if err != nil || before.Msgs != 0 {
@@ -97,73 +100,44 @@ func TestOutboxLeavesWhatIsBeingAccepted(t *testing.T) {
 
 func TestEventThatExpiredOnItsWayEndsItsRequest(t *testing.T) {
 	p, _ := openPublisher(t)
-	gone := time.Now().Add(-time.Minute).Unix()
-	for _, sent := range []bool{true, false} {
-		req, posts := accepting(t, p, order(Target{Kind: events.KindUser, Realm: "main", Value: "jack"}))
-		p.ask(func(l *loop) {
-			l.accepted(req, posts)
-			for _, it := range req.items {
-				it.r.Expires = gone
-				l.entries[it.r.ID].expires = gone
-			}
-		})
-		if sent {
-			// It reached the stream too late.
-			it := req.items[0]
-			raw, err := p.cfg.Signer.Sign(&it.r)
-			if err == nil {
-				_, err = p.bus.Publish(t.Context(), events.Control, "", raw)
-			}
-			if err != nil {
-				t.Fatal(err)
-			}
-			bustest.Eventually(t, "it is off the outbox", func() bool { return p.outbox(t) == 0 })
-		} else {
-			p.ask(func(l *loop) { l.sweep(l.mono()) })
-		}
-		bustest.Eventually(t, "its wait is over", func() bool {
+	for name, then := range map[string]func(l *loop){
+		"in the stream": func(*loop) {},
+		"in the outbox": func(l *loop) { l.sweep(l.mono()) },
+	} {
+		gone := time.Now().Add(-time.Minute).Unix()
+		req, posts := accepting(t, p, order(Target{Kind: events.KindUser, Realm: "main", Value: "jack"}), gone)
+		p.ask(func(l *loop) { l.accepted(req, posts); then(l) })
+		bustest.Eventually(t, "the wait for one that expired "+name+" is over, and the outbox empty", func() bool {
 			over := false
 			p.ask(func(*loop) { over = req.tally.reached() || req.tally.final != nil })
-			return over
+			return over && p.outbox(t) == 0
 		})
 	}
 }
 
-func TestOrderThatAClosingPublisherHasAcceptedIsQueued(t *testing.T) {
-	p, srv := openPublisher(t)
-	srv.Stop(t)
-	var queued, closed int
-	results := make(chan error)
-	for range 8 {
-		go func() {
-			for {
-				o := order(Target{Kind: events.KindUser, Realm: "main", Value: "jack"})
-				res, err := p.Revoke(t.Context(), *o)
-				results <- err
-				if errors.Is(err, ErrClosed) {
-					if res != nil {
-						t.Error("a result with ErrClosed")
-					}
-					return
-				}
-				if !errors.Is(err, ErrQueued) || res == nil {
-					t.Errorf("%v, %v, want ErrQueued with a result", res, err)
-				}
-			}
-		}()
+// TestWhatWasAcceptedWhileClosingIsQueued stops the loop before the ledger, as
+// Close does.
+func TestWhatWasAcceptedWhileClosingIsQueued(t *testing.T) {
+	p, _ := openPublisher(t)
+	p.cancel(ErrClosed)
+	p.work.Wait()
+	o := order(Target{Kind: events.KindUser, Realm: "main", Value: "jack"})
+	drafts, err := p.plan(o)
+	if err != nil {
+		t.Fatal(err)
 	}
-	done := make(chan error, 1)
-	for closed < 8 {
-		err := <-results
-		if errors.Is(err, ErrClosed) {
-			closed++
-			continue
-		}
-		if queued++; queued == 50 {
-			go func() { done <- p.Close() }()
-		}
+	req, err := p.accept(o, drafts, "key", "")
+	if err != nil || p.outbox(t) != 1 {
+		t.Fatalf("%v with %d in the outbox, want it accepted", err, p.outbox(t))
 	}
-	if err := <-done; err != nil {
-		t.Error(err)
+	if res, err := p.await(t.Context(), o, req, false); !errors.Is(err, ErrQueued) || res == nil {
+		t.Errorf("not acknowledged: %v, %v, want ErrQueued with a result", res, err)
+	}
+	close(req.acked)
+	if res, err := p.await(t.Context(), o, req, false); !errors.Is(err, ErrQueued) || res == nil {
+		t.Errorf("acknowledged: %v, %v, want ErrQueued with a result", res, err)
+	}
+	if _, err := p.Revoke(t.Context(), *o); !errors.Is(err, ErrClosed) {
+		t.Errorf("another one: %v, want ErrClosed", err)
 	}
 }

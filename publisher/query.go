@@ -3,7 +3,6 @@ package publisher
 import (
 	"context"
 	"fmt"
-	"time"
 
 	"github.com/rescind/rescind/events"
 )
@@ -24,8 +23,13 @@ type Answers struct {
 }
 
 // Query asks all agents what a revocation of target would hit, and waits for
-// each expected one until ctx ends. It changes nothing.
+// each expected one until ctx ends. It changes nothing. The error is ErrInvalid for
+// a target that makes no sense, and ErrNotReady while the bus is away: nobody can
+// be asked.
 func (p *Publisher) Query(ctx context.Context, t Target) (*Answers, error) {
+	if !p.nc.IsConnected() {
+		return nil, fmt.Errorf("%w: not connected to NATS", ErrNotReady)
+	}
 	drafts, err := p.draft(&t)
 	if err != nil {
 		return nil, err
@@ -90,8 +94,13 @@ func (p *Publisher) query(ctx context.Context, d *draft, hit *tally, out *Answer
 	for _, name := range waiting {
 		out.Silent = append(out.Silent, name)
 	}
+	// Whoever is known and was not asked may know the token too.
+	p.ask(func(l *loop) {
+		for _, c := range l.roster.complaints(l.mono()) {
+			if c.Type != events.AgentDuplicate {
+				out.Silent = append(out.Silent, c.Agent)
+			}
+		}
+	})
 	return nil
 }
-
-// queryTimeout is how long a door waits for the agents' answers.
-const queryTimeout = time.Second

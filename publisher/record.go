@@ -179,6 +179,15 @@ func (p *Publisher) Revocation(id events.EventID) (*Record, *events.Outcome, err
 	if !found {
 		return nil, nil, ErrNotFound
 	}
+	if rec.Receipt == nil {
+		p.ask(func(l *loop) {
+			for i := range rec.Events {
+				if e := l.entries[rec.Events[i].ID]; e != nil {
+					rec.Events[i].Seq = e.seq
+				}
+			}
+		})
+	}
 	return &rec, p.outcomeOf(&rec), nil
 }
 

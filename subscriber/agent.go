@@ -116,8 +116,8 @@ func (a *Agent) start() error {
 }
 
 // Check tells whether the token may be accepted: nil, ErrRevoked, ErrNotReady,
-// or ErrStale when Config.MaxStaleness is set and exceeded. It does no I/O and
-// allocates nothing.
+// ErrUnrevocable when Config.MaxToken is set and exceeded, or ErrStale when
+// Config.MaxStaleness is. It does no I/O and allocates nothing.
 func (a *Agent) Check(t *events.Token) error { return a.CheckWithin(t, a.cfg.MaxStaleness) }
 
 // CheckWithin is Check with a staleness of its own: it answers ErrStale when the
@@ -126,12 +126,20 @@ func (a *Agent) CheckWithin(t *events.Token, maxStaleness time.Duration) error {
 	switch {
 	case a.set.Check(t):
 		return ErrRevoked
+	case a.cfg.MaxToken > 0 && outlives(t, a.cfg.MaxToken):
+		return ErrUnrevocable
 	case !a.ready.Load() && !a.cfg.AllowUnsynced:
 		return ErrNotReady
 	case maxStaleness > 0 && a.Staleness() > maxStaleness:
 		return ErrStale
 	}
 	return nil
+}
+
+// outlives tells whether the token has no end, or lives longer than max: rules
+// against it may be dropped while it lives.
+func outlives(t *events.Token, max time.Duration) bool {
+	return t.Expires == 0 || t.IssuedAt != 0 && t.Expires-t.IssuedAt > int64(max/time.Second)
 }
 
 // forever is the staleness of an agent that knows nothing for certain.
@@ -192,17 +200,20 @@ func (a *Agent) Observe(t *events.Token) {
 }
 
 // ObserveRefresh remembers an opaque refresh token by its identity: whose it is,
-// and when it dies (expires, Unix seconds). It is kept on disk too. ErrClosed is
-// the only error.
+// and when it dies (expires, Unix seconds). It is kept on disk too. The errors are
+// ErrFull and ErrClosed.
 func (a *Agent) ObserveRefresh(id events.Identity, r events.RefreshToken) error {
 	now := a.cfg.clock()().Unix()
 	if r.Expires <= now {
 		return nil
 	}
 	tok := &seenToken{realm: r.Realm, user: r.User, expires: r.Expires, issuedAt: now}
-	listed := &events.Token{Identity: id}
+	listed := &events.Token{Identity: id, IssuedAt: now}
 	if !a.seen.add(id.Hash(), tok, now, func() bool { return a.set.Check(listed) }) {
-		return nil
+		if a.seen.has(id.Hash()) {
+			return nil
+		}
+		return ErrFull
 	}
 	return a.do(func(l *loop) {
 		l.set.Stage(denylist.Change{Observed: []denylist.Observed{{Identity: id, Realm: r.Realm, User: r.User,
@@ -211,12 +222,16 @@ func (a *Agent) ObserveRefresh(id events.Identity, r events.RefreshToken) error 
 	})
 }
 
-// RefreshRefused tells whether an opaque refresh token was observed and has been
-// revoked since, by itself or by a rule on its user or realm.
+// RefreshRefused tells whether an opaque refresh token was observed and lives, and
+// whether it has been revoked since, by itself or by a rule on its user or realm.
 func (a *Agent) RefreshRefused(id events.Identity) (observed, refused bool) {
 	t, ok := a.seen.get(id.Hash())
+	ok = ok && t.expires > a.cfg.clock()().Unix()
 	return ok, ok && t.refused
 }
+
+// Seen is how many live tokens the agent remembers for counting.
+func (a *Agent) Seen() int { return a.seen.len() }
 
 // do runs fn in the agent's loop.
 func (a *Agent) do(fn func(*loop)) error {

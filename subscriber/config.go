@@ -21,6 +21,12 @@ var (
 	// ErrNotReady is returned by Check while the agent has never held a complete
 	// set, or has lost it and is reading it again.
 	ErrNotReady = errors.New("agent is not ready")
+	// ErrUnrevocable is returned by Check for a token without exp, or one that
+	// lives longer than Config.MaxToken.
+	ErrUnrevocable = errors.New("token lives too long to be revoked reliably")
+	// ErrFull is returned by ObserveRefresh when the agent remembers as many live
+	// tokens as it may.
+	ErrFull = errors.New("agent remembers as many tokens as it may")
 	// ErrClosed is returned by methods of a closed agent.
 	ErrClosed = errors.New("agent is closed")
 )
@@ -50,6 +56,10 @@ type Config struct {
 	// MaxStaleness makes Check answer ErrStale when the agent's knowledge is
 	// older; 0 means that it decides from what is known.
 	MaxStaleness time.Duration
+	// MaxToken is the longest life of a token that Check accepts, the realm's
+	// max_token: a rule is kept until the last token of that life has died. 0 means
+	// any.
+	MaxToken time.Duration
 	// AllowUnsynced makes Check answer from what is known even while the agent
 	// has never held a complete set.
 	AllowUnsynced bool
@@ -65,8 +75,10 @@ type Config struct {
 	// Logger receives what is worth a person's attention; nil means none.
 	Logger *slog.Logger
 
-	// now stands in for the clock in tests.
-	now func() time.Time
+	// now stands in for the clock in tests; step is called after each step of an
+	// event's way: visible, durable, reported.
+	now  func() time.Time
+	step func(string)
 }
 
 func (c Config) validate() error {
@@ -79,7 +91,7 @@ func (c Config) validate() error {
 	if err := c.fleet().Validate(); err != nil {
 		return fmt.Errorf("config: Fleet: %w", err)
 	}
-	for name, d := range map[string]time.Duration{"Bound": c.Bound, "MaxStaleness": c.MaxStaleness,
+	for name, d := range map[string]time.Duration{"Bound": c.Bound, "MaxStaleness": c.MaxStaleness, "MaxToken": c.MaxToken,
 		"StatusEvery": c.StatusEvery, "KeysEvery": c.KeysEvery} {
 		if d < 0 {
 			return fmt.Errorf("config: %s is negative", name)

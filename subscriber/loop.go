@@ -64,7 +64,7 @@ func (l *loop) restore() {
 		l.core.parked[parkedAt{place{m.Stream, m.Seq}, parked.Hash}] = parked
 	}
 	for _, o := range l.set.Observed() {
-		listed := &events.Token{Identity: o.Identity}
+		listed := &events.Token{Identity: o.Identity, IssuedAt: o.IssuedAt}
 		l.seen.add(o.Identity.Hash(), &seenToken{realm: o.Realm, user: o.User, expires: o.Expires, issuedAt: o.IssuedAt},
 			now.wall.Unix(), func() bool { return l.set.Check(listed) })
 	}
@@ -285,6 +285,7 @@ func (l *loop) perform(e effects) {
 			l.count(m.Event, now)
 			l.watch.send(m.Event)
 		}
+		l.reached("visible", len(change.Records))
 		l.core.overflow = l.core.overflow || len(change.Park) > 0 && l.set.ParkedRefused() > l.refused
 		l.refused = l.set.ParkedRefused()
 		l.commitSoon()
@@ -365,6 +366,7 @@ func (l *loop) commitSoon() {
 	l.committing, l.dirty = true, false
 	l.done.Go(func() {
 		cursors, err := l.set.Commit()
+		l.reached("durable", len(cursors))
 		l.input(func(l *loop) { l.committed(cursors, err) })
 	})
 }
@@ -385,6 +387,13 @@ func (l *loop) committed(cursors map[events.Stream]denylist.Cursor, err error) {
 	l.sendReport()
 	if l.dirty {
 		l.commitSoon()
+	}
+}
+
+// reached lets a test end the process after a step.
+func (l *loop) reached(step string, n int) {
+	if l.cfg.step != nil && n > 0 {
+		l.cfg.step(step)
 	}
 }
 

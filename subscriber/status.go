@@ -53,6 +53,7 @@ func (l *loop) sendReport() {
 			return
 		}
 		l.send(l.cfg.fleet().ReportSubject(l.me.ID), b)
+		l.reached("reported", 1)
 	}
 	l.core.report.due = false
 }

@@ -67,6 +67,8 @@ var codes = []code{
 		detail: "the bus is away: it will be done when it is back; the same request again joins this one"},
 	{err: realm.ErrKeysUnavailable, status: 503, slug: "keys-unavailable", title: "Keys are not available", retry: true,
 		detail: "the issuer's keys cannot be had now, so its tokens cannot be checked"},
+	{err: publisher.ErrNotReady, status: 503, slug: "not-ready", title: "Publisher is not ready", retry: true,
+		detail: "the publisher cannot ask the agents now: nothing was accepted"},
 	{err: publisher.ErrStorage, status: 503, slug: "storage", title: "Nothing can be stored", retry: true,
 		detail: "the publisher cannot write: nothing was accepted"},
 	{err: publisher.ErrClosed, status: 503, slug: "closing", title: "Publisher is closing", retry: true,

@@ -147,7 +147,7 @@ func (l *Ledger) Close() error {
 	l.mu.Lock()
 	if !l.closed {
 		l.closed = true
-		close(l.wake)
+		close(l.stop)
 	}
 	l.mu.Unlock()
 	<-l.done
@@ -157,10 +157,15 @@ func (l *Ledger) Close() error {
 // commitLoop commits all that has queued up while the last commit was under way.
 func (l *Ledger) commitLoop() {
 	defer close(l.done)
-	for range l.wake {
-		l.commitQueue()
+	for {
+		select {
+		case <-l.wake:
+			l.commitQueue()
+		case <-l.stop:
+			l.commitQueue()
+			return
+		}
 	}
-	l.commitQueue()
 }
 
 func (l *Ledger) commitQueue() {

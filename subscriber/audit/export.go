@@ -46,7 +46,7 @@ const (
 // the same: that question is too dear to be asked every time.
 const (
 	tailEvery  = 250 * time.Millisecond
-	tailSettle = 20
+	tailSettle = 8
 )
 
 // Tail gives each message of the audit stream to emit, in order and each once,

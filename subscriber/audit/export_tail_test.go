@@ -136,6 +136,30 @@ func TestTailOutlivesTheServerAndARollback(t *testing.T) {
 	}
 }
 
+func TestTailNoticesALossThatDisturbsNothing(t *testing.T) {
+	s := bustest.Start(t)
+	b := s.Bus(t, fleet)
+	a := newAuthor(t, "p1")
+	kept, lost, new := a.receipt(t), a.receipt(t), a.receipt(t)
+	publish(t, b, kept, lost)
+	lines := tailed(t, openReader(t, b, a.keys()), audit.FromBeginning)
+	for _, want := range []posted{kept, lost} {
+		if l := <-lines; l.ID != want.id {
+			t.Fatalf("got %v", l)
+		}
+	}
+	s.LoseTail(t, fleet, events.Audit, 1)
+	publish(t, b, new) // where the lost one was
+	select {
+	case l := <-lines:
+		if l.ID != new.id {
+			t.Errorf("got %v", l)
+		}
+	case <-within(t).Done():
+		t.Error("the new receipt was not seen")
+	}
+}
+
 func TestTailEndsWhenItsReaderDoes(t *testing.T) {
 	b := bustest.Start(t).Bus(t, fleet)
 	a := newAuthor(t, "p1")

@@ -47,6 +47,7 @@ var refusals = []struct {
 	{subscriber.ErrNotReady, unavailable("What was revoked is not known yet")},
 	{subscriber.ErrStale, unavailable("What was revoked is known only up to too long ago")},
 	{ErrForbidden, Refusal{http.StatusForbidden, "access_denied", "The access token is not allowed here"}},
+	{subscriber.ErrUnrevocable, Refusal{http.StatusForbidden, "access_denied", "The access token lives too long to be revoked reliably"}},
 	{ErrNoToken, Refusal{Status: http.StatusUnauthorized}},
 	{ErrBadRequest, Refusal{http.StatusBadRequest, "invalid_request", "The request must carry exactly one token, in one Authorization header"}},
 	{subscriber.ErrRevoked, invalidToken("The access token was revoked")},
