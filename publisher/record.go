@@ -182,13 +182,28 @@ func (p *Publisher) Revocation(id events.EventID) (*Record, *events.Outcome, err
 	if rec.Receipt == nil {
 		p.ask(func(l *loop) {
 			for i := range rec.Events {
-				if e := l.entries[rec.Events[i].ID]; e != nil {
-					rec.Events[i].Seq = e.seq
-				}
+				rec.Events[i].Seq = l.seqOf(rec.Events[i].ID)
 			}
 		})
 	}
 	return &rec, p.outcomeOf(&rec), nil
+}
+
+// seqOf is where the stream has the event, by the follower or else by the stream's
+// acknowledgement; 0 when it has it not.
+func (l *loop) seqOf(id events.EventID) uint64 {
+	if e := l.entries[id]; e != nil && e.seq != 0 {
+		return e.seq
+	}
+	l.mu.Lock()
+	f, ok := l.inflight[id]
+	l.mu.Unlock()
+	if !ok {
+		return 0
+	}
+	f.req.mu.Lock()
+	defer f.req.mu.Unlock()
+	return f.req.items[f.i].seq
 }
 
 // outcomeOf is the receipt's outcome, or what is known now.
