@@ -2,66 +2,9 @@ package follow
 
 import (
 	"crypto/sha256"
-	"time"
 
 	"github.com/rescind/rescind/events"
 )
-
-// Cursor is a position in one life of a stream.
-type Cursor struct {
-	// Epoch is the stream's; "" until a watermark named it.
-	Epoch string
-	// Seq is the last sequence of the contiguous prefix, 0 for none.
-	Seq uint64
-	// Hash is that of the raw event at Seq; zero when the position was not
-	// reached by reading an event.
-	Hash [sha256.Size]byte
-}
-
-func (c Cursor) anchored() bool { return c.Hash != [sha256.Size]byte{} }
-
-// Message is one message of a stream, decoded.
-type Message struct {
-	Seq  uint64
-	Raw  []byte
-	Hash [sha256.Size]byte
-	// Event and KeyID are set when Err is nil.
-	Event *events.Revocation
-	KeyID string
-	// Err is what KeySet.Open said.
-	Err error
-}
-
-// Decode verifies a raw message. It may take some ten microseconds and may run
-// in any goroutine.
-func Decode(keys *events.KeySet, fleet events.Fleet, seq uint64, raw []byte) Message {
-	m := Message{Seq: seq, Raw: raw, Hash: sha256.Sum256(raw)}
-	m.Event, m.KeyID, m.Err = keys.Open(fleet, raw)
-	return m
-}
-
-// Heard gives a message of the live subject of s as Live may take it at now: one
-// that no publisher would send there at that time loses its sequence. The events
-// of the other stream and those that have expired are genuine, and not known, for
-// anyone who kept one: with a sequence of their own choice they would move the
-// position over an event that never came.
-func (m Message) Heard(s events.Stream, now time.Time) Message {
-	if m.Err == nil && (m.Event.Target.Kind.Stream() != s || m.Event.Expires <= now.Unix()) {
-		m.Seq = 0
-	}
-	return m
-}
-
-// Batch is the outcome of a Fetch: the messages of the stream from the fetch's
-// sequence on, without holes other than those the stream itself has.
-type Batch struct {
-	Messages []Message
-	// Complete tells that the stream had nothing behind them at that time.
-	Complete bool
-}
-
-// Fetch asks for the stream's messages from From on.
-type Fetch struct{ From uint64 }
 
 // Step is what the owner has to do after an input.
 type Step struct {
@@ -118,33 +61,6 @@ type reading struct {
 	// read shows may be from before a reconnect; behind that it began behind the
 	// event at the position, and so shows nothing of it.
 	outdated, unsure, behind bool
-}
-
-// labels remembers which sequence each of the last live messages that moved the
-// position claimed: an event that the stream then has elsewhere was labelled with
-// the sequence of one that may never have come. It keeps the last maxLabels to
-// twice as many.
-type labels struct{ young, old map[events.EventID]uint64 }
-
-const maxLabels = 4096
-
-func (l *labels) put(id events.EventID, seq uint64) {
-	if len(l.young) >= maxLabels {
-		l.young, l.old = nil, l.young
-	}
-	if l.young == nil {
-		l.young = map[events.EventID]uint64{}
-	}
-	l.young[id] = seq
-}
-
-// contradicts tells whether the event moved the position under another sequence.
-func (l *labels) contradicts(id events.EventID, seq uint64) bool {
-	at, ok := l.young[id]
-	if !ok {
-		at, ok = l.old[id]
-	}
-	return ok && at != seq
 }
 
 // New follows a stream from a stored cursor (the zero Cursor for a new
@@ -442,7 +358,7 @@ func (s *Stream) Watermark(w events.Watermark) Step {
 		s.lose("the stream begins before what had aged out", &step)
 	}
 	step.Moved = s.skipAged() || step.Moved
-	s.wanted = s.wanted || s.unverified
+	s.wanted = s.wanted || s.unverified && s.reading == nil
 	s.judgeEnd(w)
 	return s.finish(step)
 }
