@@ -31,9 +31,12 @@ const (
 )
 
 func TestRFC7515ExampleHasOneIdentityUnderEverySignature(t *testing.T) {
-	key := &ecdsa.PublicKey{Curve: elliptic.P256(),
-		X: b64Int(t, "f83OJ3D2xF1Bg8vub9tLe1gHMzV76e8Tus9uPHvRVEU"),
-		Y: b64Int(t, "x_FEzRu9m36HLN_tue659LNpXW6pCyStikYjKIWI5a0")}
+	point := append([]byte{4}, b64Int(t, "f83OJ3D2xF1Bg8vub9tLe1gHMzV76e8Tus9uPHvRVEU").FillBytes(make([]byte, 32))...)
+	point = append(point, b64Int(t, "x_FEzRu9m36HLN_tue659LNpXW6pCyStikYjKIWI5a0").FillBytes(make([]byte, 32))...)
+	key, err := ecdsa.ParseUncompressedPublicKey(elliptic.P256(), point)
+	if err != nil {
+		t.Fatal(err)
+	}
 	if got, want := hexSum(a3Signed), "21c67368f436577f447f805162ca13b80d046a3fe467247e65ea477aa750fa2e"; got != want {
 		t.Fatalf("signing input: got SHA-256 %s, want %s", got, want)
 	}

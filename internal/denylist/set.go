@@ -79,7 +79,7 @@ func (o *Options) validate() error {
 		return errors.New("MaxBytes, MaxParked and MaxParkedBytes must not be negative")
 	}
 	if err := o.Fleet.Validate(); err != nil {
-		return fmt.Errorf("Fleet: %w", err)
+		return fmt.Errorf("options: Fleet: %w", err)
 	}
 	return nil
 }

@@ -168,7 +168,11 @@ func TestLiftedEventMarksNoTokenWhicheverComesFirst(t *testing.T) {
 			if liftFirst {
 				steps[0], steps[1] = steps[1], steps[0]
 			}
-			was := a.Status().Positions[events.Control].Seq
+			var was uint64
+			bustest.Eventually(t, "the agent's position is on its disk", func() bool {
+				was = a.Status().Positions[events.Control].Seq
+				return was != 0
+			})
 			for i, step := range steps {
 				step()
 				bustest.Eventually(t, "it is applied", func() bool { return a.Status().Positions[events.Control].Seq == was+uint64(i)+1 })

@@ -118,13 +118,13 @@ func (c Config) protected() bool { return c.Username != "" || c.Token != "" }
 
 func (c Config) options() (*server.Options, error) {
 	if c.Dir == "" {
-		return nil, errors.New("Dir is empty")
+		return nil, errors.New("config: Dir is empty")
 	}
 	if (c.Username == "") != (c.Password == "") {
-		return nil, errors.New("Username and Password must be set together")
+		return nil, errors.New("config: Username and Password must be set together")
 	}
 	if c.Username != "" && c.Token != "" {
-		return nil, errors.New("Token cannot be set beside Username")
+		return nil, errors.New("config: Token cannot be set beside Username")
 	}
 	opts := &server.Options{
 		ServerName: "rescind", NoSigs: true,
@@ -137,13 +137,13 @@ func (c Config) options() (*server.Options, error) {
 		listen = DefaultListen
 	}
 	if opts.Host, opts.Port, err = splitListen(listen); err != nil {
-		return nil, fmt.Errorf("Listen: %w", err)
+		return nil, fmt.Errorf("config: Listen: %w", err)
 	}
 	if c.MonitorListen == "" {
 		return opts, nil
 	}
 	if opts.HTTPHost, opts.HTTPPort, err = splitListen(c.MonitorListen); err != nil {
-		return nil, fmt.Errorf("MonitorListen: %w", err)
+		return nil, fmt.Errorf("config: MonitorListen: %w", err)
 	}
 	return opts, nil
 }

@@ -52,7 +52,7 @@ func (d openDoor) root(w http.ResponseWriter, r *http.Request) error {
 	w.Header().Set("Vary", "Accept")
 	switch rootForm(r.Header.Values("Accept")) {
 	case formJSON:
-		elasticDoor{d.s}.begin(w.Header())
+		elasticDoor(d).begin(w.Header())
 		writeElastic(w, r, http.StatusOK, d.s.information(), isPretty(r, true))
 	case formHTML:
 		page := "<!doctype html><title>rescind</title><pre>" + html.EscapeString(d.landing()) + "</pre>\n"

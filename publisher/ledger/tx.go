@@ -262,9 +262,7 @@ func (t *Tx) Requests(before events.EventID, fn func(txn events.EventID, decode 
 
 // Stored values are a CRC-32C, the length of a JSON part, that part, and the raw
 // message: bbolt checks its meta pages only, so a flipped bit in a value would
-// otherwise go unseen.
-//
-// The message's place is taken by its expiry in a request.
+// otherwise go unseen. In a request, its expiry takes the message's place.
 var castagnoli = crc32.MakeTable(crc32.Castagnoli)
 
 var errDamaged = errors.New("a stored value is damaged")

@@ -41,7 +41,7 @@ type File struct {
 // OpenFile opens an audit file to append to it, or makes it with mode 0600, with
 // its checkpoint beside it in FILE.checkpoint. It reads the whole file, checks its
 // chain, and remembers each message by 16 bytes, so that none is written twice:
-// some 40 MB for a million lines. Lines behind the checkpoint that a crash left
+// up to 40 MB for a million lines. Lines behind the checkpoint that a crash left
 // unfinished are cut off: they were never acknowledged and will come again.
 //
 // The errors are ErrDamaged, ErrInUse and those of the file system.

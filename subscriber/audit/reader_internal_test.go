@@ -36,3 +36,16 @@ func TestLineReaderKeepsBoundedMemory(t *testing.T) {
 		t.Errorf("at the end: %v", err)
 	}
 }
+
+func TestHashReadsItsOwnFormOnly(t *testing.T) {
+	want := Hash{1, 2, 3}
+	var got Hash
+	if err := got.UnmarshalText([]byte(want.String())); err != nil || got != want {
+		t.Errorf("got %v, %v", got, err)
+	}
+	for _, bad := range []string{"", want.String()[:62], want.String()[:63], want.String() + "00", want.String()[:63] + "g"} {
+		if got.UnmarshalText([]byte(bad)) == nil {
+			t.Errorf("%q is taken", bad)
+		}
+	}
+}

@@ -322,7 +322,7 @@ func TestForgedAndForeignMessagesAreRecordedAsRejected(t *testing.T) {
 	other.signer = a.signer // the key of p1 signs for p1 only
 	file, cp := exported(t, a.keys(), all)
 	for _, want := range []string{`"problem":"signature","raw":"` + string(forged.raw) + `"`, `"raw":"` + string(good.raw) + `"`,
-		`"problem":"malformed","raw_bytes":900000,"raw_sha256":"`} {
+		`"problem":"malformed","raw_bytes":900000,"raw_sha256":"`, fmt.Sprintf(`"raw_bytes":%d,`, len(binary.raw))} {
 		if !bytes.Contains(file, []byte(want)) {
 			t.Errorf("no %.60s…", want)
 		}
@@ -376,6 +376,14 @@ func TestCountersOfLedgers(t *testing.T) {
 			restart(a, 3)
 			all = append(all, a.users(t, 3)...)
 			all[2], all[3] = all[3], all[2]
+			return all
+		}},
+		"an earlier incarnation's last comes late": {note: "line 2: the file begins with counter 500", events: func(a *author) []posted {
+			a.counters[events.Control] = 499
+			all := a.users(t, 1)
+			restart(a, 500)
+			all = append(all, a.users(t, 2)...)
+			all[0], all[1] = all[1], all[0]
 			return all
 		}},
 		"a gap between incarnations": {problem: "line 4: counters 4 to 5 of publisher p1 on control are missing: line 3 has 3, line 4 has 6", events: func(a *author) []posted {
