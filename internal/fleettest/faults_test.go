@@ -212,14 +212,23 @@ func TestAcceptedWhileAwaySurvivesAPublisherRestart(t *testing.T) {
 
 func TestForgedMessagesChangeNothing(t *testing.T) {
 	f := fleettest.Start(t)
-	a := f.OpenAgents(t, 1)[0]
+	signer := func(publisher string) *events.Signer {
+		s, err := events.NewSigner(publisher)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return s
+	}
+	// Keys that the agent knows under bounds which their holders do not keep.
+	stranger, wide, alias := signer("p1"), signer("p2"), signer("p3")
+	bounded := events.NewKeySet(f.Signer.Public(),
+		&events.PublicKey{ID: wide.Public().ID, Public: wide.Public().Public, Publisher: "p2", Kinds: []events.Kind{events.KindToken}},
+		&events.PublicKey{ID: alias.Public().ID, Public: alias.Public().Public, Publisher: "p4"})
+	a := f.OpenAgent(t, "a0", func(c *subscriber.Config) { c.Keys = bounded })
+	f.AwaitFresh(t, a)
 	awaitRevoked(t, a, revokeMany(t, f, 1)...)
 	before := a.Status().Digest
 	bus, nc := f.Server.Bus(t, events.DefaultFleet), f.Connect(t)
-	stranger, err := events.NewSigner("p1")
-	if err != nil {
-		t.Fatal(err)
-	}
 	forge := func(s *events.Signer, fleet events.Fleet) []byte {
 		id := events.NewEventID()
 		raw, err := s.Sign(&events.Revocation{ID: id, Txn: id, Issuer: fleettest.Issuer, Fleet: fleet, IssuedAt: 1,
@@ -234,6 +243,7 @@ func TestForgedMessagesChangeNothing(t *testing.T) {
 	broken[len(broken)-5] ^= 1
 	for name, raw := range map[string][]byte{
 		"signature": broken, "audience": forge(f.Signer, "other"), "garbage": []byte("{}"), "empty": {},
+		"kind": forge(wide, events.DefaultFleet), "publisher": forge(alias, events.DefaultFleet),
 	} {
 		if _, err := bus.Publish(t.Context(), events.Control, "", raw); err != nil {
 			t.Fatalf("%s: %v", name, err)
@@ -255,7 +265,7 @@ func TestForgedMessagesChangeNothing(t *testing.T) {
 	}
 	bustest.Eventually(t, "the refusals are counted", func() bool {
 		r := a.Status().Rejected
-		return r["signature"] > 0 && r["audience"] > 0 && r["malformed"] > 1
+		return r["signature"] > 0 && r["audience"] > 0 && r["malformed"] > 1 && r["key_bounds"] > 1
 	})
 	bustest.Eventually(t, "the refusals are reported", func() bool {
 		for _, info := range f.Publisher.Agents() {
