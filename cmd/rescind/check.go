@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"strings"
 	"text/tabwriter"
 	"time"
 
@@ -20,6 +21,9 @@ func (c *checkCmd) Run(ctx context.Context, g *globals) error {
 	raw, err := g.tokenArg(c.Token)
 	if err != nil {
 		return err
+	}
+	if raw == "" || strings.ContainsFunc(raw, notInToken) {
+		return usage("that is no token: it is empty, or has blanks in it")
 	}
 	client, base := httpClient(g.Agent)
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, base+"/check", nil)
@@ -40,16 +44,22 @@ func (c *checkCmd) Run(ctx context.Context, g *globals) error {
 	if b, err := io.ReadAll(io.LimitReader(res.Body, maxAnswer)); err == nil && len(b) > 0 {
 		_ = json.Unmarshal(b, &said) // an answer without a body is one too
 	}
+	if res.Header.Get("X-Revocation-Status") == "" {
+		return exit{exitUnconfirmed, fmt.Sprintf("what answers at %s (%s) is not an agent", g.Agent, res.Status)}
+	}
 	return c.print(g, res.StatusCode, said.Description)
 }
 
+// notInToken tells what cannot stand in an Authorization header.
+func notInToken(r rune) bool { return r <= ' ' || r >= 0x7f }
+
 func (c *checkCmd) print(g *globals, status int, why string) error {
-	verdict, code := "refused", exitFailed
-	switch {
-	case status == http.StatusOK:
+	verdict, code := "unknown", exitUnconfirmed
+	switch status {
+	case http.StatusOK:
 		verdict, code = "live", exitDone
-	case status >= 500:
-		verdict, code = "unknown", exitUnconfirmed
+	case http.StatusUnauthorized:
+		verdict, code = "refused", exitFailed
 	}
 	if g.JSON {
 		if err := printJSON(g.std.out, map[string]any{"verdict": verdict, "status": status, "reason": why}); err != nil {
@@ -106,5 +116,11 @@ func (c *statusCmd) Run(ctx context.Context, g *globals) error {
 		fmt.Fprintf(w, "%s\t%s\t%d\t%d\t%s ago\t%s\n", a.Name, state, a.Lag, a.Entries,
 			time.Since(a.LastSeen).Round(time.Second), a.Version)
 	}
-	return w.Flush()
+	err = w.Flush()
+	for _, a := range list.Items {
+		if a.Disk != "" {
+			fmt.Fprintf(g.std.out, "%s cannot write to its disk: %s\n", a.Name, a.Disk)
+		}
+	}
+	return err
 }

@@ -129,10 +129,16 @@ func (c *cli) run(ctx context.Context, args []string) (err error) {
 	if err != nil {
 		return fmt.Errorf("building the command line: %w", err)
 	}
+	if err := file.check(parser.Model); err != nil {
+		return usage("%v", err)
+	}
 	c.file = file
 	parsed, err := parser.Parse(args)
 	if err != nil {
 		return usage("%v (see rescind --help)", err)
+	}
+	if err := c.validate(); err != nil {
+		return usage("%v", err)
 	}
 	return parsed.Run(&c.globals)
 }

@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -36,7 +37,7 @@ func (g *globals) apiKey() (string, error) {
 	path := orPath(g.APIKeyFile, g.path("admin.key"))
 	key, err := readKey(path)
 	if errors.Is(err, fs.ErrNotExist) {
-		return "", fmt.Errorf("no key at %s: name one with --api-key-file (rescind up makes admin.key)", path)
+		return "", fmt.Errorf("no key at %s: name one with --api-key-file (rescind up makes admin.key, rescind apikeys new makes keys for a fleet)", path)
 	}
 	return key, err
 }
@@ -74,16 +75,17 @@ func (g *globals) call(ctx context.Context, method, path string, body any) (int,
 	return res.StatusCode, b, err
 }
 
-// refusal makes a problem document (RFC 9457) into an error.
+// refusal makes a problem document (RFC 9457) into an error. What the publisher
+// cannot make sense of is the caller's mistake, as a wrong flag is.
 func refusal(status int, body []byte) error {
 	var p struct{ Title, Detail string }
-	if json.Unmarshal(body, &p) != nil || p.Title == "" && p.Detail == "" {
-		return fmt.Errorf("the publisher answered %d %s", status, http.StatusText(status))
+	_ = json.Unmarshal(body, &p) // anything else has no title
+	why := cmp.Or(p.Detail, p.Title, http.StatusText(status))
+	code := exitFailed
+	if status == http.StatusBadRequest || status == http.StatusUnprocessableEntity {
+		code = exitUsage
 	}
-	if p.Detail == "" {
-		return fmt.Errorf("the publisher answered %d: %s", status, p.Title)
-	}
-	return fmt.Errorf("the publisher answered %d: %s", status, p.Detail)
+	return exit{code, fmt.Sprintf("the publisher answered %d: %s", status, why)}
 }
 
 // tokenArg reads a TOKEN argument; "-" means standard input, which keeps it out

@@ -4,9 +4,14 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
+	"maps"
 	"os"
 	"path/filepath"
+	"reflect"
+	"regexp"
+	"slices"
 	"strings"
 
 	"github.com/alecthomas/kong"
@@ -20,8 +25,7 @@ import (
 type fileConfig struct {
 	path string
 	structured
-	flags map[string]string
-	keys  []string
+	flags map[string]flagValue
 }
 
 // structured are the keys that are not flags.
@@ -37,8 +41,6 @@ type structured struct {
 	// Expect is how many agents of each service must be known.
 	Expect map[string]int `yaml:"expect"`
 }
-
-var structuredKeys = []string{"realms", "api_keys", "users", "admin_realms", "expect"}
 
 // configPath finds the configuration file: --config, RESCIND_CONFIG, or the first
 // default that exists.
@@ -66,7 +68,7 @@ func configPath(args []string) (path string, must bool) {
 }
 
 func loadConfig(path string, must bool) (*fileConfig, error) {
-	c := &fileConfig{path: path, flags: map[string]string{}}
+	c := &fileConfig{path: path, flags: map[string]flagValue{}}
 	if path == "" {
 		return c, nil
 	}
@@ -84,39 +86,44 @@ func loadConfig(path string, must bool) (*fileConfig, error) {
 }
 
 func (c *fileConfig) parse(data []byte) error {
-	var doc map[string]yaml.Node
-	if err := yaml.Unmarshal(data, &doc); err != nil {
-		return err
+	doc := struct {
+		structured `yaml:",inline"`
+		Flags      map[string]yaml.Node `yaml:",inline"`
+	}{}
+	dec := yaml.NewDecoder(bytes.NewReader(data))
+	dec.KnownFields(true)
+	if err := dec.Decode(&doc); err != nil && !errors.Is(err, io.EOF) {
+		return plainYAML(err)
 	}
-	rest := map[string]*yaml.Node{}
-	for key, node := range doc {
-		if contains(structuredKeys, key) {
-			rest[key] = &node
-			continue
+	if err := dec.Decode(new(yaml.Node)); !errors.Is(err, io.EOF) {
+		return errors.New("more than one document")
+	}
+	for service, n := range doc.Expect {
+		if n < 0 {
+			return fmt.Errorf("expect: %s: must not be negative", service)
 		}
-		if node.Kind != yaml.ScalarNode {
+	}
+	c.structured = doc.structured
+	for key, node := range doc.Flags {
+		if node.Kind != yaml.ScalarNode || node.Tag == "!!null" {
 			return fmt.Errorf("line %d: %s must be a single value", node.Line, key)
 		}
-		c.flags[key] = node.Value
-		c.keys = append(c.keys, key)
+		c.flags[key] = flagValue{node.Value, node.Line}
 	}
-	// A second pass over the structured part alone, with unknown fields refused.
-	b, err := yaml.Marshal(rest)
-	if err != nil {
-		return err
-	}
-	dec := yaml.NewDecoder(bytes.NewReader(b))
-	dec.KnownFields(true)
-	return dec.Decode(&c.structured)
+	return nil
 }
 
-func contains(list []string, s string) bool {
-	for _, v := range list {
-		if v == s {
-			return true
-		}
+// unknownField is how the decoder names an unknown key: with a type of ours,
+// which says nothing to the reader of the message.
+var unknownField = regexp.MustCompile(`field (\S+) not found in type \S+`)
+
+// plainYAML puts a decoder's error on one line.
+func plainYAML(err error) error {
+	var list *yaml.TypeError
+	if !errors.As(err, &list) {
+		return err
 	}
-	return false
+	return errors.New(unknownField.ReplaceAllString(strings.Join(list.Errors, "; "), "unknown key $1"))
 }
 
 // dir is where relative paths of the file begin.
@@ -127,31 +134,69 @@ func (c *fileConfig) dir() string {
 	return filepath.Dir(c.path)
 }
 
-// Validate is kong's: it refuses keys that are no flag of any command.
-func (c *fileConfig) Validate(app *kong.Application) error {
-	known := map[string]bool{}
+// wrong is the error for a file that reads well and says what cannot be.
+func (c *fileConfig) wrong(err error) error {
+	if c.path == "" {
+		return err
+	}
+	return usage("configuration %s: %v", c.path, err)
+}
+
+// check refuses keys that are no flag of any command, and values that the flag
+// would refuse.
+func (c *fileConfig) check(app *kong.Application) error {
+	flags := map[string][]*kong.Flag{}
 	var visit func(n *kong.Node)
 	visit = func(n *kong.Node) {
 		for _, f := range n.Flags {
-			known[yamlKey(f.Name)] = true
+			flags[yamlKey(f.Name)] = append(flags[yamlKey(f.Name)], f)
 		}
 		for _, child := range n.Children {
 			visit(child)
 		}
 	}
 	visit(app.Node)
-	for _, key := range c.keys {
-		if !known[key] || key == "config" || key == "help" {
-			return fmt.Errorf("configuration %s: unknown key %s", c.path, key)
+	for _, key := range slices.Sorted(maps.Keys(c.flags)) {
+		v := c.flags[key]
+		if len(flags[key]) == 0 || key == "config" || key == "help" {
+			return fmt.Errorf("configuration %s: line %d: unknown key %s", c.path, v.line, key)
+		}
+		for _, f := range flags[key] {
+			if err := v.check(f); err != nil {
+				return fmt.Errorf("configuration %s: line %d: %s: %w", c.path, v.line, key, err)
+			}
 		}
 	}
 	return nil
 }
 
-// Resolve is kong's: it gives a flag's value.
+// flagValue is a flag's value in the file.
+type flagValue struct {
+	text string
+	line int
+}
+
+func (v flagValue) check(f *kong.Flag) error {
+	if f.Enum != "" && !slices.Contains(f.EnumSlice(), v.text) {
+		return fmt.Errorf("must be one of %s, not %q", f.Enum, v.text)
+	}
+	scan := kong.Scan().PushTyped(v.text, kong.FlagValueToken)
+	return f.Mapper.Decode(&kong.DecodeContext{Value: f.Value, Scan: scan}, reflect.New(f.Target.Type()).Elem())
+}
+
+// Validate is kong's; check did it.
+func (c *fileConfig) Validate(*kong.Application) error { return nil }
+
+// Resolve is kong's: it gives the value of a flag that is not on the command
+// line. The environment is above the file.
 func (c *fileConfig) Resolve(_ *kong.Context, _ *kong.Path, flag *kong.Flag) (any, error) {
+	for _, name := range flag.Envs {
+		if _, ok := os.LookupEnv(name); ok {
+			return nil, nil
+		}
+	}
 	if v, ok := c.flags[yamlKey(flag.Name)]; ok {
-		return v, nil
+		return v.text, nil
 	}
 	return nil, nil
 }

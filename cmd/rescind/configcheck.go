@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"crypto/sha256"
 	"encoding/json"
 	"fmt"
 	"io"
@@ -10,6 +11,7 @@ import (
 	"strings"
 
 	"github.com/rescind/rescind/internal/realm"
+	"github.com/rescind/rescind/publisher/intake"
 )
 
 type configCmd struct {
@@ -20,27 +22,52 @@ type configCheckCmd struct {
 	Monitor string `help:"URL of a nats-server's HTTP monitor: check that it syncs at every write." placeholder:"URL"`
 }
 
+// configReport is what a configuration holds.
+type configReport struct {
+	File       string `json:"file,omitempty"`
+	Realms     int    `json:"realms"`
+	APIKeys    int    `json:"api_keys"`
+	Users      int    `json:"users"`
+	SyncAlways bool   `json:"sync_always,omitempty"`
+}
+
 // Run finds all that can be found without starting: the file was read and its
 // keys were checked before.
 func (c *configCheckCmd) Run(ctx context.Context, g *globals) error {
 	realms, err := realm.New(g.file.Realms, realm.Options{Logger: slog.New(slog.DiscardHandler), BaseDir: g.file.dir()})
 	if err != nil {
-		return err
+		return g.file.wrong(err)
 	}
 	defer realms.Close()
-	where := g.file.path
+	if _, err := intake.NewAuthenticator(intake.AuthConfig{AdminKeySHA256: sha256.Sum256([]byte("nobody's")),
+		APIKeys: g.file.APIKeys, Users: g.file.Users, Realms: realms, AdminRealms: g.file.AdminRealms}); err != nil {
+		return g.file.wrong(err)
+	}
+	if c.Monitor != "" {
+		if err := c.checkSync(ctx); err != nil {
+			return err
+		}
+	}
+	return c.print(g, configReport{g.file.path, len(g.file.Realms), len(g.file.APIKeys), len(g.file.Users), c.Monitor != ""})
+}
+
+func (c *configCheckCmd) print(g *globals, r configReport) error {
+	if g.JSON {
+		return printJSON(g.std.out, r)
+	}
+	where := r.File
 	if where == "" {
 		where = "no configuration file; defaults"
 	}
-	fmt.Fprintf(g.std.out, "%s: ok, %d realms, %d API keys, %d users\n", where, len(realms.All()), len(g.file.APIKeys), len(g.file.Users))
-	if c.Monitor == "" {
-		return nil
+	if r.SyncAlways {
+		fmt.Fprintln(g.std.out, "nats-server syncs at every write: ok")
 	}
-	return c.checkSync(ctx, g)
+	_, err := fmt.Fprintf(g.std.out, "%s: ok, %d realms, %d API keys, %d users\n", where, r.Realms, r.APIKeys, r.Users)
+	return err
 }
 
 // checkSync asks the server whether an acknowledged message survives a power cut.
-func (c *configCheckCmd) checkSync(ctx context.Context, g *globals) error {
+func (c *configCheckCmd) checkSync(ctx context.Context) error {
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, strings.TrimSuffix(c.Monitor, "/")+"/jsz", nil)
 	if err != nil {
 		return usage("--monitor: %v", err)
@@ -50,6 +77,9 @@ func (c *configCheckCmd) checkSync(ctx context.Context, g *globals) error {
 		return fmt.Errorf("asking the monitor: %w", err)
 	}
 	defer res.Body.Close()
+	if res.StatusCode != http.StatusOK {
+		return fmt.Errorf("the monitor answered %s", res.Status)
+	}
 	var jsz struct {
 		Config struct {
 			SyncAlways bool `json:"sync_always"`
@@ -61,6 +91,5 @@ func (c *configCheckCmd) checkSync(ctx context.Context, g *globals) error {
 	if !jsz.Config.SyncAlways {
 		return fmt.Errorf("nats-server does not sync at every write: a power cut can lose acknowledged revocations; set \"sync_interval: always\" in its jetstream block")
 	}
-	fmt.Fprintln(g.std.out, "nats-server syncs at every write: ok")
 	return nil
 }

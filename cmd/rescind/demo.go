@@ -50,21 +50,22 @@ func (c *demoCmd) Run(ctx context.Context, g *globals) (err error) {
 	if err != nil {
 		return err
 	}
+	d := &demo{g: g, ctx: ctx, dir: dir, client: &http.Client{Timeout: 10 * time.Second}}
 	if c.Keep {
-		fmt.Fprintln(g.std.out, "data:", dir)
+		d.tell("data: "+dir, "data", dir)
 	} else {
 		defer func() { err = errors.Join(err, os.RemoveAll(dir)) }()
 	}
-	d := &demo{g: g, ctx: ctx, dir: dir, client: &http.Client{Timeout: 10 * time.Second}}
 	defer func() { err = errors.Join(err, d.stop()) }()
 	began := time.Now()
 	for i, s := range d.steps() {
-		fmt.Fprintf(g.std.out, "%2d. %s\n", i+1, s.name)
+		d.tell(fmt.Sprintf("%2d. %s", i+1, s.name), "step", s.name)
 		if err := s.run(); err != nil {
 			return fmt.Errorf("step %d (%s) failed: %w", i+1, s.name, err)
 		}
 	}
-	fmt.Fprintf(g.std.out, "\nAll steps held, in %s.\n", time.Since(began).Round(100*time.Millisecond))
+	took := time.Since(began).Round(100 * time.Millisecond).String()
+	d.tell("\nAll steps held, in "+took+".", "held_in", took)
 	return nil
 }
 
@@ -88,8 +89,12 @@ func (d *demo) steps() []step {
 }
 
 func (d *demo) say(format string, args ...any) {
-	fmt.Fprintf(d.g.std.out, "      "+format+"\n", args...)
+	text := fmt.Sprintf(format, args...)
+	d.tell("      "+strings.ReplaceAll(text, "\n", "\n      "), "text", text)
 }
+
+// tell prints a line of the story. The story is told even if nobody can read it.
+func (d *demo) tell(line, key, value string) { _ = d.g.announce(line, key, value) }
 
 func (d *demo) path(name ...string) string { return filepath.Join(append([]string{d.dir}, name...)...) }
 
@@ -141,12 +146,16 @@ func (d *demo) startService(i int) (*process, error) {
 
 // command runs this program as a user would, to its end.
 func (d *demo) command(args ...string) error {
-	var out bytes.Buffer
-	if code := run(d.ctx, args, streams{strings.NewReader(""), &out, &out}); code != exitDone {
-		return fmt.Errorf("rescind %s exited with %d: %s", strings.Join(args, " "), code, out.String())
+	cmd, err := selfCommand(d.ctx, args...)
+	if err != nil {
+		return err
 	}
-	if s := strings.TrimSpace(out.String()); s != "" {
-		d.say("%s", strings.ReplaceAll(s, "\n", "\n      "))
+	out, err := cmd.CombinedOutput()
+	if err != nil {
+		return fmt.Errorf("rescind %s: %w: %s", strings.Join(args, " "), err, out)
+	}
+	if s := strings.TrimSpace(string(out)); s != "" {
+		d.say("%s", s)
 	}
 	return nil
 }

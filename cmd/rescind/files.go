@@ -4,15 +4,13 @@ import (
 	"crypto/rand"
 	"crypto/sha256"
 	"encoding/base64"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io/fs"
+	"log/slog"
 	"os"
 	"path/filepath"
 	"strings"
-
-	"github.com/rescind/rescind/events"
 )
 
 // writeNew writes a file that must not exist, whole or not at all.
@@ -70,72 +68,21 @@ func readKey(path string) (string, error) {
 	return key, nil
 }
 
-func adminKeySum(path string) (sum [sha256.Size]byte, err error) {
-	key, err := readKey(path)
-	if errors.Is(err, fs.ErrNotExist) {
+// adminKeySum gives the admin key's hash. A file that was named must be there;
+// without admin.key in DIR there is no admin.
+func (g *globals) adminKeySum(path string, log *slog.Logger) (sum [sha256.Size]byte, err error) {
+	key, err := readKey(orPath(path, g.path("admin.key")))
+	if path == "" && errors.Is(err, fs.ErrNotExist) {
+		if len(g.file.APIKeys)+len(g.file.Users)+len(g.file.AdminRealms) == 0 {
+			log.Warn("no admin key, no api_keys, no users: nobody can revoke but with a token of their own",
+				"make", "rescind apikeys new NAME")
+		}
+		// The hash of no key that anybody knows.
+		rand.Read(sum[:])
 		return sum, nil
 	}
 	if err != nil {
 		return sum, fmt.Errorf("admin key: %w", err)
 	}
 	return sha256.Sum256([]byte(key)), nil
-}
-
-// newSigner makes a publisher's key in dir: publisher.key, and its public half
-// added to publishers.jwks.
-func newSigner(dir, publisher string, kinds []events.Kind) (*events.Signer, error) {
-	s, err := events.NewSigner(publisher, kinds...)
-	if err != nil {
-		return nil, err
-	}
-	private, err := s.PrivateJWK()
-	if err != nil {
-		return nil, err
-	}
-	if err := writeNew(filepath.Join(dir, keyFile), append(private, '\n'), 0o600); err != nil {
-		return nil, err
-	}
-	return s, addPublicKey(filepath.Join(dir, jwksFile), s.Public())
-}
-
-const (
-	keyFile  = "publisher.key"
-	jwksFile = "publishers.jwks"
-)
-
-// addPublicKey adds a key to a key set file, which is made if it is missing.
-func addPublicKey(path string, k *events.PublicKey) error {
-	keys := []*events.PublicKey{k}
-	data, err := os.ReadFile(path)
-	switch {
-	case errors.Is(err, fs.ErrNotExist):
-	case err != nil:
-		return err
-	default:
-		set, err := events.ParseKeySet(data)
-		if err != nil {
-			return fmt.Errorf("%s: %w", path, err)
-		}
-		keys = append(set.All(), k)
-	}
-	b, err := json.MarshalIndent(events.NewKeySet(keys...), "", "  ")
-	if err != nil {
-		return err
-	}
-	return replaceFile(path, append(b, '\n'), 0o644)
-}
-
-func readSigner(path string) (*events.Signer, error) {
-	data, err := os.ReadFile(path)
-	if errors.Is(err, fs.ErrNotExist) {
-		return nil, fmt.Errorf("no signing key at %s: make one with: rescind keys new", path)
-	}
-	if err != nil {
-		return nil, err
-	}
-	s, err := events.ParseSigner(data)
-	if err != nil {
-		return nil, fmt.Errorf("%s: %w", path, err)
-	}
-	return s, nil
 }

@@ -1,12 +1,14 @@
 package main
 
 import (
+	"crypto/sha256"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
 	"io/fs"
 	"os"
+	"strings"
 
 	"github.com/rescind/rescind/events"
 	"github.com/rescind/rescind/publisher/intake"
@@ -56,7 +58,7 @@ func publisherID(id string) string {
 		return id
 	}
 	if host, err := os.Hostname(); err == nil && host != "" {
-		return host
+		return strings.ReplaceAll(host, ".", "-") // an id has no dots
 	}
 	return "publisher"
 }
@@ -73,17 +75,12 @@ func printKey(g *globals, s *events.Signer) error {
 
 type keysRotateCmd struct{}
 
-// Run puts the old key aside and makes a new one with the same bounds. The old
-// public key stays in the set: what it signed still stands.
 func (c *keysRotateCmd) Run(g *globals) error {
 	old, err := readSigner(g.path(keyFile))
 	if err != nil {
 		return err
 	}
-	if err := os.Rename(g.path(keyFile), g.path("publisher-"+old.Public().ID[:8]+".key")); err != nil {
-		return err
-	}
-	s, err := newSigner(g.Dir, old.Public().Publisher, old.Public().Kinds)
+	s, err := replaceSigner(g.Dir, old)
 	if err != nil {
 		return err
 	}
@@ -119,6 +116,11 @@ func (c *apikeysNewCmd) Run(g *globals) error {
 		return usage("--kinds: %v", err)
 	}
 	key, sum := intake.NewAPIKey()
+	// As the publisher will read it, but for the realms, which are its business.
+	if _, err := intake.NewAuthenticator(intake.AuthConfig{AdminKeySHA256: sha256.Sum256([]byte("nobody's")),
+		APIKeys: []intake.APIKeyConfig{{ID: c.ID, SHA256: sum}}}); err != nil {
+		return usage("%v", strings.TrimPrefix(err.Error(), "api_keys[0]: "))
+	}
 	if g.JSON {
 		return printJSON(g.std.out, map[string]any{"id": c.ID, "key": key, "sha256": sum, "realms": c.Realms, "kinds": c.Kinds})
 	}

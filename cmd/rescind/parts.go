@@ -6,9 +6,10 @@ import (
 	"fmt"
 	"log/slog"
 	"maps"
+	"net"
 	"net/http"
+	"net/url"
 	"os"
-	"strings"
 	"time"
 
 	"github.com/nats-io/nats.go"
@@ -34,7 +35,7 @@ func (g *globals) openRealms(ctx context.Context, dev bool, log *slog.Logger) (*
 	maps.Copy(configs, g.file.Realms)
 	realms, err := realm.New(configs, realm.Options{Logger: log, BaseDir: g.file.dir()})
 	if err != nil {
-		return nil, err
+		return nil, g.file.wrong(err)
 	}
 	loading, cancel := context.WithTimeout(ctx, 5*time.Second)
 	defer cancel()
@@ -55,13 +56,13 @@ type publisherConfig struct {
 	issuer       string
 	signer       *events.Signer
 	keys         publisher.KeySource
-	adminKeyFile string
+	adminKeyFile string // empty is admin.key of DIR, if it is there
 	dir          string
 	receiptAfter time.Duration
 }
 
 func (g *globals) openPublisher(ctx context.Context, nc *nats.Conn, realms *realm.Realms, c publisherConfig, log *slog.Logger) (*publisherPart, error) {
-	admin, err := adminKeySum(c.adminKeyFile)
+	admin, err := g.adminKeySum(c.adminKeyFile, log)
 	if err != nil {
 		return nil, err
 	}
@@ -73,7 +74,7 @@ func (g *globals) openPublisher(ctx context.Context, nc *nats.Conn, realms *real
 	auth, err := intake.NewAuthenticator(intake.AuthConfig{AdminKeySHA256: admin, APIKeys: g.file.APIKeys,
 		Users: g.file.Users, Realms: realms, AdminRealms: g.file.AdminRealms, Revoked: p.Revoked})
 	if err != nil {
-		return nil, errors.Join(err, p.Close())
+		return nil, errors.Join(g.file.wrong(err), p.Close())
 	}
 	h, err := intake.New(intake.Config{Publisher: p, Authenticator: auth, Realms: realms, Logger: log})
 	if err != nil {
@@ -101,19 +102,28 @@ func (g *globals) openAgent(ctx context.Context, nc *nats.Conn, realms *realm.Re
 	return &agentPart{a, h}, nil
 }
 
+// checkKeys refuses keys that anybody on the way could replace.
+func checkKeys(from string) error {
+	u, err := url.Parse(from)
+	if err != nil || u.Scheme != "http" {
+		return nil
+	}
+	if ip := net.ParseIP(u.Hostname()); u.Hostname() != "localhost" && (ip == nil || !ip.IsLoopback()) {
+		return errors.New("--keys: over plain http from another host they could be anyone's: use https or a file")
+	}
+	return nil
+}
+
 // keySource reads publishers' keys from a file or a URL.
 func keySource(from string) (subscriber.KeySource, error) {
-	switch {
-	case strings.HasPrefix(from, "https://"):
-		return subscriber.KeysURL(from, nil), nil
-	case strings.HasPrefix(from, "http://"):
-		if !strings.HasPrefix(from, "http://127.") && !strings.HasPrefix(from, "http://localhost:") && !strings.HasPrefix(from, "http://[::1]") {
-			return nil, fmt.Errorf("keys over plain http from another host could be anyone's: use https or a file")
-		}
+	if err := checkKeys(from); err != nil {
+		return nil, usage("%v", err)
+	}
+	if u, err := url.Parse(from); err == nil && (u.Scheme == "https" || u.Scheme == "http") {
 		return subscriber.KeysURL(from, nil), nil
 	}
 	if _, err := os.Stat(from); err != nil {
-		return nil, fmt.Errorf("publishers' keys: %w (rescind keys jwks prints them)", err)
+		return nil, fmt.Errorf("publishers' keys: %w (rescind keys jwks prints them where the publisher is)", err)
 	}
 	return subscriber.KeysFile(from), nil
 }

@@ -38,12 +38,11 @@ const keptLines = 20
 
 // startProcess runs this program with the arguments and waits until it is up.
 func startProcess(ctx context.Context, name string, args ...string) (*process, error) {
-	self, err := os.Executable()
+	cmd, err := selfCommand(ctx, args...)
 	if err != nil {
 		return nil, err
 	}
-	p := &process{name: name, cmd: exec.CommandContext(ctx, self, args...), done: make(chan struct{})}
-	p.cmd.Env = cleanEnv()
+	p := &process{name: name, cmd: cmd, done: make(chan struct{})}
 	p.cmd.Cancel = func() error { return p.cmd.Process.Signal(syscall.SIGTERM) }
 	p.cmd.WaitDelay = shutdownTime
 	stdout, err := p.cmd.StdoutPipe()
@@ -76,8 +75,19 @@ func startProcess(ctx context.Context, name string, args ...string) (*process, e
 	}
 }
 
-// cleanEnv is the environment without rescind's own variables: a demo does what
-// its flags say.
+// selfCommand is this program with other arguments, and nothing of the user's
+// configuration: a demo does what its flags say.
+func selfCommand(ctx context.Context, args ...string) (*exec.Cmd, error) {
+	self, err := os.Executable()
+	if err != nil {
+		return nil, err
+	}
+	cmd := exec.CommandContext(ctx, self, append([]string{"--config", os.DevNull}, args...)...)
+	cmd.Env = cleanEnv()
+	return cmd, nil
+}
+
+// cleanEnv is the environment without rescind's own variables.
 func cleanEnv() []string {
 	var env []string
 	for _, v := range os.Environ() {

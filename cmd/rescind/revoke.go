@@ -4,12 +4,15 @@ import (
 	"bufio"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"net/http"
 	"net/url"
 	"os"
 	"strings"
 	"time"
+
+	"github.com/rescind/rescind/publisher"
 )
 
 type revokeCmd struct {
@@ -25,6 +28,17 @@ type revokeCmd struct {
 	Realm   revokeRealmCmd   `cmd:"" help:"Revoke every token of a realm issued until now."`
 	Client  revokeClientCmd  `cmd:"" help:"Revoke every token of a client issued until now."`
 	All     revokeAllCmd     `cmd:"" help:"Revoke every token issued until now."`
+}
+
+// Validate is kong's.
+func (r *revokeCmd) Validate() error {
+	if _, err := publisher.ParseWait(r.Wait); err != nil {
+		return fmt.Errorf("--wait: %w", err)
+	}
+	if r.NotBefore < 0 {
+		return errors.New("--not-before must be a Unix time in seconds")
+	}
+	return notNegative("--timeout", r.Timeout)
 }
 
 // target is what a subcommand adds to the request.
@@ -191,10 +205,20 @@ func (r *revokeCmd) order(ctx context.Context, g *globals, t target) error {
 	} else {
 		a.print(g, status)
 	}
-	if status == http.StatusAccepted || a.ErrorCount > 0 || r.Wait != "none" && a.Agents.Applied < a.Agents.Expected {
+	if status == http.StatusAccepted || !r.confirmed(&a) {
 		return exit{code: exitUnconfirmed}
 	}
 	return nil
+}
+
+// confirmed tells whether as many agents as --wait asked for have applied it.
+func (r *revokeCmd) confirmed(a *answer) bool {
+	switch wait, err := publisher.ParseWait(r.Wait); {
+	case err != nil || wait == publisher.WaitAll:
+		return a.ErrorCount == 0 && a.Agents.Applied >= a.Agents.Expected
+	default:
+		return a.Agents.Applied >= int(wait)
+	}
 }
 
 func (a *answer) print(g *globals, status int) {

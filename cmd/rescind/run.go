@@ -3,14 +3,9 @@ package main
 import (
 	"context"
 	"errors"
-	"fmt"
-	"io/fs"
 	"net/http"
 	"time"
 
-	"github.com/nats-io/nats.go"
-	"github.com/rescind/rescind/events"
-	"github.com/rescind/rescind/internal/bus"
 	"github.com/rescind/rescind/internal/natsd"
 	"github.com/rescind/rescind/internal/realm"
 	"github.com/rescind/rescind/publisher"
@@ -23,15 +18,6 @@ type served struct {
 	handler http.Handler
 }
 
-// ensureSigner reads the publisher's key of dir, or makes one.
-func ensureSigner(dir, id string) (*events.Signer, error) {
-	s, err := newSigner(dir, id, nil)
-	if errors.Is(err, fs.ErrExist) {
-		return readSigner(dir + "/" + keyFile)
-	}
-	return s, err
-}
-
 type natsCmd struct {
 	NatsListen    string `help:"Where NATS listens." default:"127.0.0.1:4222" placeholder:"HOST:PORT"`
 	MonitorListen string `help:"Where NATS's HTTP monitor listens." placeholder:"HOST:PORT"`
@@ -42,69 +28,29 @@ func (c *natsCmd) Help() string {
 loss of a disk runs a cluster of its own nats-servers with "sync_interval: always" instead.`
 }
 
-func (c *natsCmd) Run(ctx context.Context, g *globals) error {
-	srv, err := natsd.Start(ctx, natsd.Config{Dir: g.path("nats"), Listen: c.NatsListen, MonitorListen: c.MonitorListen,
+// Validate is kong's.
+func (c *natsCmd) Validate() error {
+	if c.MonitorListen != "" {
+		if err := checkHostPort("--monitor-listen", c.MonitorListen); err != nil {
+			return err
+		}
+	}
+	return checkHostPort("--nats-listen", c.NatsListen)
+}
+
+func (c *natsCmd) Run(ctx context.Context, g *globals) (err error) {
+	srv, err := g.startNATS(ctx, natsd.Config{Listen: c.NatsListen, MonitorListen: c.MonitorListen,
 		Logger: g.logger().With("component", "nats")})
 	if err != nil {
 		return err
 	}
-	defer srv.Close()
-	fmt.Fprintf(g.std.out, "NATS is up at %s, data in %s\n", srv.ClientURL(), g.path("nats"))
+	defer func() { err = errors.Join(err, srv.Close()) }()
+	if err := g.announce("NATS is up at "+srv.ClientURL()+", data in "+g.path("nats"),
+		"nats", srv.ClientURL(), "data", g.path("nats")); err != nil {
+		return err
+	}
 	<-ctx.Done()
 	return nil
-}
-
-type streamsCmd struct {
-	Apply streamsApplyCmd `cmd:"" help:"Make the fleet's streams, or mend what is weaker than it must be."`
-}
-
-type streamsApplyCmd struct {
-	MaxAge   time.Duration `help:"How long events are kept: at least the longest max_session of any realm. Default: 31 days."`
-	MaxBytes int64         `help:"Limit of the stream of token lists, in bytes." placeholder:"BYTES"`
-	Replicas int           `help:"Copies of each stream: 1, 3 or 5." default:"1"`
-}
-
-func (c *streamsApplyCmd) Run(ctx context.Context, g *globals) error {
-	nc, err := g.connectOnce()
-	if err != nil {
-		return err
-	}
-	defer nc.Close()
-	s := bus.Settings{MaxAge: c.MaxAge, TokensMaxBytes: c.MaxBytes, Replicas: c.Replicas}
-	if err := applyStreams(ctx, nc, events.Fleet(g.Fleet), s); err != nil {
-		return err
-	}
-	b, err := bus.New(nc, events.Fleet(g.Fleet))
-	if err != nil {
-		return err
-	}
-	out := map[string]bus.Info{}
-	for _, s := range []events.Stream{events.Control, events.Tokens} {
-		if out[events.Fleet(g.Fleet).StreamName(s)], err = b.Info(ctx, s); err != nil {
-			return err
-		}
-	}
-	if g.JSON {
-		return printJSON(g.std.out, out)
-	}
-	for name, i := range out {
-		fmt.Fprintf(g.std.out, "%s  epoch %s, sequences %d to %d\n", name, i.Epoch, i.First, i.Last)
-	}
-	return nil
-}
-
-// connectOnce connects for a command that ends at once: it fails when NATS is
-// not there.
-func (g *globals) connectOnce() (*nats.Conn, error) {
-	opts := []nats.Option{nats.Name("rescind"), nats.Timeout(5 * time.Second)}
-	if g.NatsCreds != "" {
-		opts = append(opts, nats.UserCredentials(g.NatsCreds))
-	}
-	nc, err := nats.Connect(g.Nats, opts...)
-	if err != nil {
-		return nil, fmt.Errorf("connecting to NATS at %s: %w", g.Nats, err)
-	}
-	return nc, nil
 }
 
 type publisherCmd struct {
@@ -120,6 +66,12 @@ type publisherCmd struct {
 func (c *publisherCmd) Help() string {
 	return `Refuses to start without a signing key: "rescind keys new" makes one. Is not ready (/readyz) until
 it has found the streams as they must be ("rescind streams apply" makes them) and listened for agents.`
+}
+
+// Validate is kong's.
+func (c *publisherCmd) Validate() error {
+	return errors.Join(checkListen("--listen", c.Listen), checkPublicURL(c.PublicURL), checkKeys(c.Keys),
+		notNegative("--receipt-after", c.ReceiptAfter))
 }
 
 func (c *publisherCmd) Run(ctx context.Context, g *globals) (err error) {
@@ -148,13 +100,15 @@ func (c *publisherCmd) Run(ctx context.Context, g *globals) (err error) {
 	}
 	defer realms.Close()
 	p, err := g.openPublisher(ctx, nc, realms, publisherConfig{issuer: orPath(c.PublicURL, srv.url()), signer: signer,
-		keys: publisher.KeySource(keys), adminKeyFile: orPath(c.AdminKey, g.path("admin.key")), dir: g.path("publisher"),
+		keys: publisher.KeySource(keys), adminKeyFile: c.AdminKey, dir: g.path("publisher"),
 		receiptAfter: c.ReceiptAfter}, log)
 	if err != nil {
 		return err
 	}
 	defer func() { err = errors.Join(err, p.Close()) }()
-	fmt.Fprintf(g.std.out, "publisher %s is up at %s\n", p.ID(), srv.url())
+	if err := g.announce("publisher "+p.ID()+" is up at "+srv.url(), "id", p.ID(), "publisher", srv.url()); err != nil {
+		return err
+	}
 	return serveAll(ctx, log, served{srv, p.handler})
 }
 
@@ -181,6 +135,15 @@ func (c *agentCmd) Help() string {
 	return `Keeps its set in DIR/agent and answers /check, /introspect, /observe, /v1/status, /v1/watch, /metrics,
 /healthz and /readyz. With realms in the configuration it verifies tokens; without, it is
 revocation-only and says so in a header.`
+}
+
+// Validate is kong's.
+func (c *agentCmd) Validate() error {
+	if c.Service == "" {
+		return errors.New("--service must not be empty")
+	}
+	return errors.Join(checkListen("--agent-listen", c.AgentListen), checkKeys(c.Keys),
+		notNegative("--bound", c.Bound), notNegative("--max-staleness", c.MaxStaleness))
 }
 
 func (c *agentCmd) Run(ctx context.Context, g *globals) (err error) {
@@ -212,6 +175,9 @@ func (c *agentCmd) Run(ctx context.Context, g *globals) (err error) {
 		return err
 	}
 	defer func() { err = errors.Join(err, a.Close()) }()
-	fmt.Fprintf(g.std.out, "agent %s is up at %s\n", a.Status().Agent.Name(), srv.url())
+	name := a.Status().Agent.Name()
+	if err := g.announce("agent "+name+" is up at "+srv.url(), "name", name, "agent", srv.url()); err != nil {
+		return err
+	}
 	return serveAll(ctx, log, served{srv, a.handler})
 }

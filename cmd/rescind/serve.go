@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -96,6 +97,20 @@ func (s *httpServer) serve(ctx context.Context, h http.Handler, log *slog.Logger
 	return err
 }
 
+// announce says on standard output where a server is: one line, or one JSON
+// object of the pairs.
+func (g *globals) announce(line string, pairs ...string) error {
+	if !g.JSON {
+		_, err := fmt.Fprintln(g.std.out, line)
+		return err
+	}
+	object := map[string]string{}
+	for i := 0; i < len(pairs); i += 2 {
+		object[pairs[i]] = pairs[i+1]
+	}
+	return json.NewEncoder(g.std.out).Encode(object)
+}
+
 // connect connects to NATS for a process that outlives outages: it goes on when
 // NATS is not there yet, and reconnects for ever.
 func (g *globals) connect(log *slog.Logger, name string, opts ...nats.Option) (*nats.Conn, error) {
@@ -105,7 +120,11 @@ func (g *globals) connect(log *slog.Logger, name string, opts ...nats.Option) (*
 		// What was published while NATS was away is kept in the ledger and in the
 		// agents' positions, not in a buffer of unknown fate.
 		nats.ReconnectBufSize(-1),
-		nats.DisconnectErrHandler(func(_ *nats.Conn, err error) { log.Warn("disconnected from NATS", "err", err) }),
+		nats.DisconnectErrHandler(func(_ *nats.Conn, err error) {
+			if err != nil { // nil is our own Close
+				log.Warn("disconnected from NATS", "err", err)
+			}
+		}),
 		nats.ReconnectHandler(func(c *nats.Conn) { log.Info("connected to NATS again", "url", c.ConnectedUrlRedacted()) }),
 		nats.ErrorHandler(func(_ *nats.Conn, s *nats.Subscription, err error) {
 			if s != nil {

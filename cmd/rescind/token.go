@@ -1,6 +1,7 @@
 package main
 
 import (
+	"errors"
 	"fmt"
 	"time"
 
@@ -17,11 +18,16 @@ type tokenCmd struct {
 	Alg     string        `help:"EdDSA, ES256 or RS256." enum:"EdDSA,ES256,RS256" default:"EdDSA"`
 }
 
+// Validate is kong's.
+func (c *tokenCmd) Validate() error {
+	if c.TTL <= 0 {
+		return errors.New("--ttl must be above zero")
+	}
+	return nil
+}
+
 // Run prints a token and nothing else.
 func (c *tokenCmd) Run(g *globals) error {
-	if c.TTL <= 0 {
-		return usage("--ttl must be above zero")
-	}
 	dev, err := realm.OpenDev(g.Dir)
 	if err != nil {
 		return err
@@ -30,6 +36,9 @@ func (c *tokenCmd) Run(g *globals) error {
 		Scope: c.Scope, TTL: c.TTL, Alg: c.Alg})
 	if err != nil {
 		return usage("%v", err)
+	}
+	if g.JSON {
+		return printJSON(g.std.out, map[string]string{"token": raw})
 	}
 	_, err = fmt.Fprintln(g.std.out, raw)
 	return err

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"strings"
 	"time"
 
 	"github.com/nats-io/nats.go"
@@ -28,6 +29,12 @@ publisher and one agent, prints where they are, and runs until it is interrupted
 rescind out and for a single host; a fleet runs nats, publisher and agent as processes of their own.`
 }
 
+// Validate is kong's.
+func (c *upCmd) Validate() error {
+	return errors.Join(checkListen("--listen", c.Listen), checkListen("--agent-listen", c.AgentListen),
+		checkHostPort("--nats-listen", c.NatsListen), checkPublicURL(c.PublicURL))
+}
+
 // Run is long because it is one straight line: each part is started once the one
 // before it is there, and closed in reverse order.
 func (c *upCmd) Run(ctx context.Context, g *globals) (err error) {
@@ -46,13 +53,13 @@ func (c *upCmd) Run(ctx context.Context, g *globals) (err error) {
 	if err != nil {
 		return err
 	}
-	srv, err := natsd.Start(ctx, natsd.Config{Dir: g.path("nats"), Listen: c.NatsListen, Logger: log.With("component", "nats")})
+	srv, err := g.startNATS(ctx, natsd.Config{Listen: c.NatsListen, Logger: log.With("component", "nats")})
 	if err != nil {
 		return err
 	}
-	defer srv.Close()
+	defer func() { err = errors.Join(err, srv.Close()) }()
 	g.Nats = srv.ClientURL()
-	nc, err := g.connect(log, "rescind up", nats.InProcessServer(srv))
+	nc, err := g.connect(log, "rescind up", nats.InProcessServer(srv.Server))
 	if err != nil {
 		return err
 	}
@@ -84,7 +91,9 @@ func (c *upCmd) Run(ctx context.Context, g *globals) (err error) {
 	if err := awaitReady(ctx, p, a); err != nil {
 		return err
 	}
-	c.greet(g, pub, ag, srv.ClientURL())
+	if err := c.greet(g, pub, ag, srv.ClientURL()); err != nil {
+		return err
+	}
 	return serveAll(ctx, log, served{pub, p.handler}, served{ag, a.handler})
 }
 
@@ -125,24 +134,29 @@ func awaitReady(ctx context.Context, p *publisherPart, a *agentPart) error {
 	}
 }
 
-func (c *upCmd) greet(g *globals, pub, ag *httpServer, natsURL string) {
-	fmt.Fprintf(g.std.out, `rescind is up.
+func (c *upCmd) greet(g *globals, pub, ag *httpServer, natsURL string) error {
+	key := g.path("admin.key")
+	curl := "curl -i -H \"Authorization: Bearer $TOKEN\" " + ag.url() + "/check"
+	if path, ok := strings.CutPrefix(ag.url(), "unix:"); ok {
+		curl = "curl -i --unix-socket '" + path + "' -H \"Authorization: Bearer $TOKEN\" http://agent/check"
+	}
+	return g.announce(fmt.Sprintf(`rescind is up.
 
-  publisher  %s
-  agent      %s
-  NATS       %s
-  data       %s
-  admin key  %s
+  publisher  %[1]s
+  agent      %[2]s
+  NATS       %[3]s
+  data       %[4]s
+  admin key  %[5]s
 
 Try, in another terminal:
 
-  TOKEN=$(rescind token --dir %[4]s --user jack)
-  curl -i -H "Authorization: Bearer $TOKEN" %[2]s/check
-  curl -X DELETE -H "Authorization: Bearer $(cat %[5]s)" -H 'Content-Type: application/json' \
+  TOKEN=$(rescind token --dir '%[4]s' --user jack)
+  %[6]s
+  curl -X DELETE -H "Authorization: Bearer $(cat '%[5]s')" -H 'Content-Type: application/json' \
        -d "{\"token\":\"$TOKEN\"}" %[1]s/_security/oauth2/token
-  curl -i -H "Authorization: Bearer $TOKEN" %[2]s/check
-
-`, pub.url(), ag.url(), natsURL, g.Dir, g.path("admin.key"))
+  %[6]s
+`, pub.url(), ag.url(), natsURL, g.Dir, key, curl),
+		"publisher", pub.url(), "agent", ag.url(), "nats", natsURL, "data", g.Dir, "admin_key_file", key)
 }
 
 // serveAll serves until ctx ends or one of them fails.
