@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"time"
@@ -78,7 +80,7 @@ func (p *Publisher) Revoke(ctx context.Context, o Order) (*Result, error) {
 
 // joinOrAccept finds the order in flight that this one repeats, or accepts it.
 func (p *Publisher) joinOrAccept(o *Order, drafts []draft) (*request, bool, error) {
-	key, cause := orderKey(drafts), o.cause()
+	key, cause := orderKey(drafts, o.NotBefore), o.cause()
 	if cause != "" {
 		defer p.enter(cause)()
 	}
@@ -131,10 +133,14 @@ func (p *Publisher) enter(cause string) (leave func()) {
 	}
 }
 
-func orderKey(drafts []draft) string {
-	keys := make([]string, len(drafts))
+// orderKey names what an order is aimed at, an explicit cutoff included.
+func orderKey(drafts []draft, notBefore int64) string {
+	keys := make([]string, len(drafts), len(drafts)+1)
 	for i := range drafts {
 		keys[i] = drafts[i].key()
+	}
+	if notBefore != 0 {
+		keys = append(keys, strconv.FormatInt(notBefore, 10))
 	}
 	return strings.Join(keys, "")
 }
@@ -336,8 +342,15 @@ func (p *Publisher) await(ctx context.Context, o *Order, req *request, replayed 
 		delete(p.joinable, req.key)
 	}
 	p.mu.Unlock()
+	if o.Wait == WaitNone && !replayed {
+		out.Errors = slices.DeleteFunc(out.Errors, notYet)
+	}
 	return p.result(req, out, replayed), nil
 }
+
+// notYet tells whether an error says only that an agent has not answered: it is
+// none to a caller who did not wait.
+func notYet(e events.OutcomeError) bool { return e.Type == events.AgentSilent }
 
 func (p *Publisher) awaitAck(ctx context.Context, req *request) error {
 	select {

@@ -214,7 +214,7 @@ func TestOrdersForDifferentTargetsHaveDifferentKeys(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		key := orderKey(drafts)
+		key := orderKey(drafts, 0)
 		if other, taken := seen[key]; taken {
 			t.Errorf("%s has the key of %s", name, other)
 		}

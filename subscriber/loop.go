@@ -33,6 +33,8 @@ type loop struct {
 	keysAt     time.Duration
 	refreshing bool
 	statusAt   time.Duration
+	// saidState is the state of the last status: a change is told at once.
+	saidState  events.State
 	expireAt   time.Duration
 	syncedSent bool
 	// lifted are the events that lifts name: they are not in force. gone are the
@@ -265,7 +267,9 @@ func (l *loop) tick() {
 	}
 	l.sendReport()
 	l.publish(now)
-	l.publishStatus(now)
+	if l.publishStatus(now); l.status.Load().State != l.saidState {
+		l.sendStatus(events.Regular)
+	}
 }
 
 // perform carries out effects: visible first, durable next, reported last.

@@ -29,7 +29,7 @@ func (l *loop) sendStatus(m events.Moment) {
 	now := l.instant()
 	l.statusAt = now.mono + l.cfg.statusEvery()
 	s := l.statusNow(now)
-	s.Moment = m
+	s.Moment, l.saidState = m, s.State
 	b, err := json.Marshal(s)
 	if err != nil {
 		l.log.Error("encoding a status", "err", err)

@@ -1,6 +1,7 @@
 package fleettest_test
 
 import (
+	"errors"
 	"testing"
 	"time"
 
@@ -86,5 +87,35 @@ func TestCountsAreOfTokensNotOfAgents(t *testing.T) {
 	}
 	if res := f.Revoke(t, target(events.KindUser, "demo", "jack")); res.Invalidated != 0 || res.Previously != 5 {
 		t.Errorf("second: %d invalidated, %d previously, want 0 and 5", res.Invalidated, res.Previously)
+	}
+}
+
+func TestAKeyStandsForOneOrderWithItsCutoff(t *testing.T) {
+	f := fleettest.Start(t)
+	f.OpenAgents(t, 1)
+	order := fleettest.Order(target(events.KindUser, "demo", "jack"))
+	order.Key, order.NotBefore = "k", time.Now().Unix()-60
+	first, err := f.Publisher.Revoke(t.Context(), order)
+	if err != nil {
+		t.Fatal(err)
+	}
+	again, err := f.Publisher.Revoke(t.Context(), order)
+	if err != nil || again.ID != first.ID || !again.Replayed {
+		t.Errorf("the same again: %v %+v, want a replay of %s", err, again, first.ID)
+	}
+	order.NotBefore++
+	if _, err := f.Publisher.Revoke(t.Context(), order); !errors.Is(err, publisher.ErrConflict) {
+		t.Errorf("with another cutoff: %v, want ErrConflict", err)
+	}
+}
+
+func TestWhoDoesNotWaitIsToldOfNoSilence(t *testing.T) {
+	f := fleettest.Start(t)
+	f.OpenAgents(t, 1)
+	order := fleettest.Order(target(events.KindUser, "demo", "jack"))
+	order.Wait = publisher.WaitNone
+	res, err := f.Publisher.Revoke(t.Context(), order)
+	if err != nil || len(res.Errors) > 0 {
+		t.Errorf("%v, errors %v, want none", err, res.Errors)
 	}
 }
