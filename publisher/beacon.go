@@ -111,7 +111,7 @@ func (l *loop) beacon(sent time.Time, infos map[events.Stream]bus.Info) {
 	case err != nil:
 		l.log.Error("sending a beacon", "err", err)
 	case l.listening:
-		l.notReady("listening for agents")
+		l.notReady(listening)
 	case reading:
 		l.notReady("reading the streams")
 	default:

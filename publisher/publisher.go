@@ -86,7 +86,7 @@ func Open(ctx context.Context, nc *nats.Conn, cfg Config) (*Publisher, error) {
 	}
 	p.begun = p.now()
 	p.keys.Store(keys)
-	p.notReady("starting")
+	p.notReady(starting)
 	if p.ledger, err = ledger.Open(cfg.Dir, p.fleet, p.id); err != nil {
 		return nil, fmt.Errorf("opening publisher: %w", err)
 	}
@@ -179,10 +179,22 @@ func (p *Publisher) Ready() error {
 	return nil
 }
 
+// The reasons for not being ready that are no trouble.
+const (
+	starting  = "starting"
+	listening = "listening for agents"
+	closing   = "closing"
+)
+
 func (p *Publisher) notReady(why string) {
-	if old := p.ready.Swap(&why); old == nil || *old != why {
-		p.log.Warn("not ready", "reason", why)
+	if old := p.ready.Swap(&why); old != nil && *old == why {
+		return
 	}
+	level := slog.LevelWarn
+	if why == starting || why == listening || why == closing {
+		level = slog.LevelInfo
+	}
+	p.log.Log(context.Background(), level, "not ready", "reason", why)
 }
 
 func (p *Publisher) isReady() {
@@ -206,7 +218,7 @@ func (p *Publisher) Agents() []AgentInfo {
 // than once.
 func (p *Publisher) Close() error {
 	p.closing.Do(func() {
-		p.notReady("closing")
+		p.notReady(closing)
 		p.cancel(ErrClosed)
 		p.work.Wait()
 		p.closeErr = errors.Join(p.set.Close(), p.ledger.Close())
