@@ -28,6 +28,8 @@ type request struct {
 	// can be stamped anew.
 	mu    sync.Mutex
 	items []*item
+	// lifted tells that a lift took it away: no retry joins it.
+	lifted bool
 	// acked is closed once the stream has acknowledged all of the events.
 	acked   chan struct{}
 	missing int
@@ -152,9 +154,9 @@ func (p *Publisher) restamp(req *request, drafts []draft) (joined bool, err erro
 	req.mu.Lock()
 	defer req.mu.Unlock()
 	now := p.now()
-	covered, sent := true, false
-	for _, it := range req.items {
-		covered = covered && (!it.r.Target.Kind.HasCutoff() || it.r.NotBefore >= now.Unix())
+	covered, sent := !req.lifted, req.lifted
+	for i, it := range req.items {
+		covered = covered && it.covers(&drafts[i], now)
 		sent = sent || it.sentAt != 0
 	}
 	if covered || sent {
@@ -170,19 +172,55 @@ func (p *Publisher) restamp(req *request, drafts []draft) (joined bool, err erro
 		}
 		items[i] = &fresh
 	}
+	rec := req.record
+	rec.Events = slices.Clone(rec.Events)
+	for i, it := range items {
+		rec.Events[i].NotBefore = it.r.NotBefore
+	}
 	err = p.ledger.Update(func(tx *ledger.Tx) error {
 		for _, it := range items {
 			if err := tx.PutEvent(it.entry()); err != nil {
 				return err
 			}
 		}
-		return nil
+		return tx.PutRequest(req.txn, expiresOf(&rec, items), rec)
 	})
 	if err != nil {
 		return false, fmt.Errorf("%w: %w", ErrStorage, err)
 	}
 	req.items = items
 	return true, nil
+}
+
+// joinSlack is how much earlier than a retry's own the end of what it joins may
+// be, in seconds: half the leeway that every end has.
+const joinSlack = 30
+
+// covers tells whether the event as it stands does what a retry asks for now.
+func (it *item) covers(d *draft, now time.Time) bool {
+	if it.r.Target.Kind.HasCutoff() {
+		return it.r.NotBefore >= now.Unix()
+	}
+	asked := d.revocation(now, 0)
+	return it.r.Expires+joinSlack >= asked.Expires
+}
+
+// unjoin keeps later orders from joining those that a lift takes away.
+func (p *Publisher) unjoin(lifted events.EventID) {
+	p.mu.Lock()
+	var hit []*request
+	for key, req := range p.joinable {
+		if slices.ContainsFunc(req.record.Events, func(e events.ReceiptEvent) bool { return e.ID == lifted }) {
+			hit = append(hit, req)
+			delete(p.joinable, key)
+		}
+	}
+	p.mu.Unlock()
+	for _, req := range hit {
+		req.mu.Lock()
+		req.lifted = true
+		req.mu.Unlock()
+	}
 }
 
 // restamped makes the loop keep the events for as long as they now stand.
@@ -209,6 +247,9 @@ func (p *Publisher) accept(o *Order, drafts []draft, key, cause string) (*reques
 	req.tally = newTally(req.txn, req.accepted)
 	for i := range drafts {
 		d := &drafts[i]
+		if d.target.Kind == events.KindLift {
+			p.unjoin(d.target.Lifted)
+		}
 		r := d.revocation(now, o.NotBefore)
 		r.ID, r.Txn, r.Issuer, r.Fleet = events.NewEventID(), req.txn, p.cfg.Issuer, p.fleet
 		r.Reason, r.Initiator, r.Cause = o.Reason, o.Initiator, cause
@@ -264,14 +305,14 @@ func (p *Publisher) writeAccepted(tx *ledger.Tx, req *request, posts []ledger.Po
 			return err
 		}
 	}
-	return tx.PutRequest(req.txn, req.expires(), req.record)
+	return tx.PutRequest(req.txn, expiresOf(&req.record, req.items), req.record)
 }
 
-// expires is when the request can be forgotten: with its last event, and not
-// before its key.
-func (req *request) expires() int64 {
-	at := req.record.AcceptedAt/1000 + int64(keyFor/time.Second)
-	for _, it := range req.items {
+// expiresOf is when a request can be forgotten: with its last event, and not before
+// its key.
+func expiresOf(rec *Record, items []*item) int64 {
+	at := rec.AcceptedAt/1000 + int64(keyFor/time.Second)
+	for _, it := range items {
 		at = max(at, it.r.Expires)
 	}
 	return at
@@ -282,7 +323,8 @@ func (l *loop) accepted(req *request, posts []ledger.Post) {
 	req.mu.Lock()
 	defer req.mu.Unlock()
 	for i, it := range req.items {
-		l.entries[it.r.ID] = &entry{stream: posts[i].Stream, expires: it.r.Expires, own: true, order: posts[i].Order}
+		l.entries[it.r.ID] = &entry{stream: posts[i].Stream, expires: it.r.Expires, own: true, order: posts[i].Order,
+			keyID: l.cfg.Signer.Public().ID}
 		l.byEvent[it.r.ID] = req.tally
 	}
 	l.tallies[req.txn] = req.tally
@@ -344,6 +386,10 @@ func (p *Publisher) await(ctx context.Context, o *Order, req *request, replayed 
 	p.mu.Unlock()
 	if o.Wait == WaitNone && !replayed {
 		out.Errors = slices.DeleteFunc(out.Errors, notYet)
+	}
+	if n := len(out.Applied); o.Wait > 0 && n < int(o.Wait) {
+		out.Errors = append(out.Errors, events.OutcomeError{Type: events.AgentMissing,
+			Reason: fmt.Sprintf("%d agents were asked for, %d have applied it", o.Wait, n)})
 	}
 	return p.result(req, out, replayed), nil
 }

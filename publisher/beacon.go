@@ -103,6 +103,7 @@ func (l *loop) beacon(sent time.Time, infos map[events.Stream]bus.Info) {
 	}
 	l.beaconNo++
 	b.Origin = events.Origin{Publisher: l.id, Incarnation: *l.incarnation.Load(), Counter: l.beaconNo}
+	fault := l.ledgerFault.Load()
 	raw, err := l.cfg.Signer.SignBeacon(l.fleet, l.cfg.Issuer, &b)
 	if err == nil {
 		err = l.nc.Publish(l.fleet.BeaconSubject(), raw)
@@ -114,6 +115,8 @@ func (l *loop) beacon(sent time.Time, infos map[events.Stream]bus.Info) {
 		l.notReady(listening)
 	case reading:
 		l.notReady("reading the streams")
+	case fault != nil:
+		l.notReady(*fault)
 	default:
 		l.isReady()
 	}

@@ -2,7 +2,6 @@ package publisher
 
 import (
 	"context"
-	"errors"
 	"math/rand/v2"
 	"slices"
 	"time"
@@ -12,14 +11,6 @@ import (
 	"github.com/rescind/rescind/internal/follow"
 	"github.com/rescind/rescind/publisher/ledger"
 )
-
-// persist is what the follower wants on disk: events with where they stand, the
-// posts that they make unnecessary, and the position.
-type persist struct {
-	entries []ledger.Entry
-	posts   []ledger.Post
-	cursors map[events.Stream]follow.Cursor
-}
 
 // perform carries out what a stream's state machine says.
 func (l *loop) perform(s events.Stream, step follow.Step) {
@@ -40,7 +31,7 @@ func (l *loop) perform(s events.Stream, step follow.Step) {
 		job.cursors = map[events.Stream]follow.Cursor{s: step.Cursor}
 	}
 	if len(job.entries)+len(job.posts) > 0 || job.cursors != nil {
-		l.persistSoon(job)
+		l.persists.put(job)
 	}
 	if step.Fetch != nil {
 		l.read(s, step.Fetch.From)
@@ -49,7 +40,6 @@ func (l *loop) perform(s events.Stream, step follow.Step) {
 		for _, m := range l.roster.members {
 			l.lookAt(m)
 		}
-		l.settle()
 	}
 }
 
@@ -66,12 +56,15 @@ func (l *loop) apply(s events.Stream, m follow.Message, job *persist) {
 			l.entries[id] = e
 		}
 	}
-	e.seq, e.acked = m.Seq, true
+	e.seq, e.acked, e.keyID = m.Seq, true, m.KeyID
 	if e.order != 0 {
 		job.posts = append(job.posts, ledger.Post{Order: e.order, Stream: s, ID: id})
 		e.order = 0
 	}
 	l.seenInStream(id, m.Seq)
+	if m.Event.Target.Kind == events.KindLift {
+		l.unjoin(m.Event.Target.Lifted)
+	}
 	if t := l.byEvent[id]; t != nil {
 		te := t.events[id]
 		te.seq, te.epoch = m.Seq, l.streams[s].Cursor().Epoch
@@ -130,8 +123,10 @@ func (l *loop) owed(s events.Stream) (n int) {
 	return n
 }
 
+// owes tells whether the stream lacks an event that it had: not one by a key that
+// was taken out of use, which nobody would apply.
 func (l *loop) owes(e *entry) bool {
-	return e.acked && e.seq == 0 && e.expires > l.now().Unix()
+	return e.acked && e.seq == 0 && e.expires > l.now().Unix() && l.keys.Load().Has(e.keyID)
 }
 
 // watermark takes what a stream's leader says of it.
@@ -233,77 +228,4 @@ func (l *loop) read(s events.Stream, from uint64) {
 		}
 		l.input(func(l *loop) { l.perform(s, l.streams[s].Fetched(out)) })
 	})
-}
-
-func (l *loop) persistSoon(job persist) {
-	select {
-	case l.persists <- job:
-	case <-l.ctx.Done():
-	}
-}
-
-// persistLoop writes what the follower has seen, in its order. A position is
-// never written before the events that it stands for.
-func (p *Publisher) persistLoop() {
-	for {
-		select {
-		case job := <-p.persists:
-			p.persist(p.gather(job))
-		case <-p.ctx.Done():
-			return
-		}
-	}
-}
-
-// gather joins what has queued up into one transaction.
-func (p *Publisher) gather(job persist) persist {
-	for len(job.entries) < 5000 {
-		select {
-		case next := <-p.persists:
-			job.entries = append(job.entries, next.entries...)
-			job.posts = append(job.posts, next.posts...)
-			if job.cursors == nil {
-				job.cursors = map[events.Stream]follow.Cursor{}
-			}
-			for s, c := range next.cursors {
-				job.cursors[s] = c
-			}
-		default:
-			return job
-		}
-	}
-	return job
-}
-
-func (p *Publisher) persist(job persist) {
-	write := func(tx *ledger.Tx) error {
-		for i := range job.entries {
-			if err := tx.PutEvent(&job.entries[i]); err != nil {
-				return err
-			}
-		}
-		for i := range job.posts {
-			if err := tx.DropPost(&job.posts[i]); err != nil {
-				return err
-			}
-		}
-		for s, c := range job.cursors {
-			if err := tx.SetCursor(s, c); err != nil {
-				return err
-			}
-		}
-		return nil
-	}
-	for {
-		err := p.ledger.Update(write)
-		if err == nil || errors.Is(err, ledger.ErrClosed) {
-			return
-		}
-		p.log.Error("writing the ledger", "err", err)
-		select {
-		case <-time.After(time.Second):
-		case <-p.ctx.Done():
-			return
-		}
-	}
 }

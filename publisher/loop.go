@@ -26,6 +26,9 @@ type loop struct {
 	tallies map[events.EventID]*tally
 	byEvent map[events.EventID]*tally
 	waiting []*waiter
+	// dirty tells that an agent's position or a roster's member changed: the waits
+	// are looked at once, however many messages said so.
+	dirty bool
 
 	first     map[events.Stream]uint64
 	lacking   map[events.Stream]uint64
@@ -49,6 +52,7 @@ type entry struct {
 	expires int64
 	own     bool
 	acked   bool   // the stream had it at some time
+	keyID   string // of the key that signed it, "" when it was not trusted
 	order   uint64 // of its post in the outbox, 0 for none
 }
 
@@ -68,6 +72,7 @@ const (
 	readBytes    = 4 << 20
 	readTimeout  = 10 * time.Second
 	clockStep    = 500 * time.Millisecond
+	heardAtOnce  = 1000
 )
 
 // load takes up what the ledger holds.
@@ -111,8 +116,8 @@ func (l *loop) loadEvent(e *ledger.Entry) error {
 	if e.Expires <= l.now().Unix() {
 		return nil
 	}
-	l.entries[e.ID] = &entry{stream: e.Stream, seq: e.Seq, expires: e.Expires, own: e.Own, acked: e.Acked}
 	m := follow.Decode(l.keys.Load(), l.fleet, e.Seq, e.Raw)
+	l.entries[e.ID] = &entry{stream: e.Stream, seq: e.Seq, expires: e.Expires, own: e.Own, acked: e.Acked, keyID: m.KeyID}
 	if m.Err != nil {
 		l.log.Warn("event of the ledger is not trusted any more", "event", e.ID, "reason", events.Reason(m.Err))
 		return nil
@@ -144,6 +149,9 @@ func (l *loop) run() {
 			fn(l)
 		case m := <-l.messages:
 			l.heard(m)
+			for n := min(len(l.messages), heardAtOnce); n > 0; n-- {
+				l.heard(<-l.messages)
+			}
 		case <-tick.C:
 			l.tick()
 		case <-connected:
@@ -151,6 +159,10 @@ func (l *loop) run() {
 			l.hello()
 		case <-l.ctx.Done():
 			return
+		}
+		if l.dirty {
+			l.dirty = false
+			l.settle()
 		}
 	}
 }
@@ -319,6 +331,7 @@ func (l *loop) takeReport(rep *events.Report, isNew bool) {
 
 // lookAt compares an agent's position with the open tallies.
 func (l *loop) lookAt(m *member) {
+	l.dirty = true
 	if m == nil || len(l.tallies) == 0 {
 		return
 	}
@@ -331,16 +344,19 @@ func (l *loop) lookAt(m *member) {
 		}
 		t.look(m, now)
 	}
-	l.settle()
 }
 
 // settle answers the callers whose wait is over and closes the tallies that are
 // complete or whose time is up.
 func (l *loop) settle() {
 	now := l.mono()
+	if len(l.waiting)+len(l.tallies) == 0 {
+		return
+	}
+	expected := l.roster.expected(now)
 	rest := l.waiting[:0]
 	for _, w := range l.waiting {
-		if w.tally.settled(w.wait, l.roster, now) {
+		if w.tally.settled(w.wait, expected) {
 			w.done <- w.tally.outcome(l.roster, now)
 			continue
 		}
@@ -352,7 +368,7 @@ func (l *loop) settle() {
 		if !t.reached() || l.listening {
 			continue
 		}
-		if t.settled(WaitAll, l.roster, now) && len(l.roster.members) > 0 || now-t.reachedAt > l.cfg.receiptAfter() {
+		if t.settled(WaitAll, expected) && len(l.roster.members) > 0 || now-t.reachedAt > l.cfg.receiptAfter() {
 			l.closeTally(txn, t)
 		}
 	}
@@ -414,7 +430,9 @@ func (l *loop) refreshed(keys *events.KeySet, err error) {
 	if lacks(before, keys) {
 		// What an unknown key had signed was passed over: read it all again.
 		for _, s := range events.EventStreams {
-			l.perform(s, l.streams[s].Again("a publisher's key was added"))
+			step := l.streams[s].Again("a publisher's key was added")
+			step.Lost = "" // nothing is missing: what was known still stands
+			l.perform(s, step)
 		}
 	}
 	if lacks(keys, before) {

@@ -241,12 +241,16 @@ func (p *Publisher) draftTokens(t *Target) ([]draft, error) {
 
 // distinct leaves out tokens that are listed twice: they would be counted twice.
 func distinct(tokens []Token) []Token {
-	seen := make(map[events.Identity]struct{}, len(tokens))
+	seen := make(map[events.Identity]int, len(tokens))
 	out := make([]Token, 0, len(tokens))
 	for _, tok := range tokens {
-		if _, twice := seen[tok.Identity]; !twice {
-			seen[tok.Identity] = struct{}{}
+		i, twice := seen[tok.Identity]
+		switch {
+		case !twice:
+			seen[tok.Identity] = len(out)
 			out = append(out, tok)
+		case out[i].Expires != 0 && (tok.Expires == 0 || tok.Expires > out[i].Expires):
+			out[i] = tok // two tokens can share a jti: until the later one dies
 		}
 	}
 	return out

@@ -33,17 +33,19 @@ type Publisher struct {
 	set    *denylist.Set
 	keys   atomic.Pointer[events.KeySet]
 
-	ready    atomic.Pointer[string] // why not; nil when it is
-	inputs   chan func(*loop)
-	messages chan *nats.Msg
-	persists chan persist
-	kick     chan struct{}
-	ctx      context.Context
-	cancel   context.CancelCauseFunc
-	work     sync.WaitGroup
-	stopped  chan struct{}
-	closing  sync.Once
-	closeErr error
+	ready atomic.Pointer[string] // why not; nil when it is
+	// ledgerFault is why the ledger cannot be written; nil when it can.
+	ledgerFault atomic.Pointer[string]
+	inputs      chan func(*loop)
+	messages    chan *nats.Msg
+	persists    persistQueue
+	kick        chan struct{}
+	ctx         context.Context
+	cancel      context.CancelCauseFunc
+	work        sync.WaitGroup
+	stopped     chan struct{}
+	closing     sync.Once
+	closeErr    error
 
 	// mu guards the orders in flight: those that a retry joins, by what they are
 	// aimed at; all of the last day with a key, by their cause; the events that were
@@ -75,7 +77,7 @@ func Open(ctx context.Context, nc *nats.Conn, cfg Config) (*Publisher, error) {
 	}
 	p := &Publisher{cfg: cfg, log: cfg.logger(), fleet: cfg.fleet(), id: cfg.Signer.Public().Publisher,
 		now: cfg.clock, nc: nc, bus: b,
-		inputs: make(chan func(*loop), 1024), messages: make(chan *nats.Msg, 1<<16), persists: make(chan persist, 1024),
+		inputs: make(chan func(*loop), 1024), messages: make(chan *nats.Msg, 1<<16), persists: persistQueue{wake: make(chan struct{}, 1)},
 		kick: make(chan struct{}, 1), stopped: make(chan struct{}),
 		joinable: map[string]*request{}, causes: map[string]*request{}, inflight: map[events.EventID]flight{},
 		entering: map[string]chan struct{}{}}

@@ -74,7 +74,11 @@ func (l *loop) resume(req *request) {
 	for _, e := range req.record.Events {
 		known := l.entries[e.ID]
 		if known == nil {
-			continue // it has expired
+			// It has expired: nobody will ever report it.
+			req.tally.events[e.ID] = &tallied{stream: e.Stream, counted: true}
+			req.items = append(req.items, &item{r: events.Revocation{ID: e.ID, NotBefore: e.NotBefore}})
+			req.missing++
+			continue
 		}
 		it := &item{r: events.Revocation{ID: e.ID, NotBefore: e.NotBefore}, seq: known.seq}
 		if r, raw, err := l.stored(e.ID); err == nil && r != nil {

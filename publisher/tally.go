@@ -171,8 +171,8 @@ func (t *tally) look(m *member, now time.Duration) {
 	p.applied, p.after = true, now-t.accepted
 }
 
-// settled tells whether the wait is over.
-func (t *tally) settled(w Wait, r *roster, now time.Duration) bool {
+// settled tells whether the wait for the expected agents is over.
+func (t *tally) settled(w Wait, expected []*member) bool {
 	if w == WaitNone || t.final != nil {
 		return true
 	}
@@ -180,7 +180,7 @@ func (t *tally) settled(w Wait, r *roster, now time.Duration) bool {
 		return false
 	}
 	applied, missing := 0, 0
-	for _, m := range r.expected(now) {
+	for _, m := range expected {
 		switch p := t.agents[m.agent.ID]; {
 		case p != nil && p.applied && !t.waitsForReports(m):
 			applied++

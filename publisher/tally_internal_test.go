@@ -54,7 +54,7 @@ func TestWaitEndsWhenEnoughAgentsHaveReported(t *testing.T) {
 		ta := reachedTally(e1)
 		ta.lookAll(r, 2*time.Second)
 		for w, want := range tc.want {
-			if got := ta.settled(w, r, 2*time.Second); got != want {
+			if got := ta.settled(w, r.expected(2*time.Second)); got != want {
 				t.Errorf("%s: wait %s settled %v, want %v", tc.name, w, got, want)
 			}
 		}
@@ -62,7 +62,7 @@ func TestWaitEndsWhenEnoughAgentsHaveReported(t *testing.T) {
 	r, _ := fleetOf(10)
 	unreached := newTally(e1, 0)
 	unreached.events[e1] = &tallied{stream: events.Control}
-	if unreached.lookAll(r, 1); unreached.settled(WaitAll, r, 1) {
+	if unreached.lookAll(r, 1); unreached.settled(WaitAll, r.expected(1)) {
 		t.Error("settled before the publisher's own follower had the event")
 	}
 }
@@ -71,7 +71,7 @@ func TestPositionOfAnotherEpochIsNoReport(t *testing.T) {
 	r, _ := fleetOf(99)
 	ta := reachedTally(e1)
 	ta.events[e1].epoch = "f"
-	if ta.lookAll(r, 1); ta.settled(1, r, 2*time.Second) {
+	if ta.lookAll(r, 1); ta.settled(1, r.expected(2*time.Second)) {
 		t.Error("an agent in the former stream counts as having applied")
 	}
 }
@@ -196,7 +196,7 @@ func TestClosedTallyStaysAsItWas(t *testing.T) {
 	ta.final = &out
 	r.status(status(agent("late", "late"), 0), 3*time.Second)
 	ta.count(agents[0], &events.Counted{Event: e1, Invalidated: events.TokenHashes{1}, InvalidatedCount: 1})
-	if got := ta.outcome(r, time.Hour); !ta.settled(WaitAll, r, 3*time.Second) || got.Expected != 1 || got.Invalidated != 0 || !got.Complete {
+	if got := ta.outcome(r, time.Hour); !ta.settled(WaitAll, r.expected(3*time.Second)) || got.Expected != 1 || got.Invalidated != 0 || !got.Complete {
 		t.Errorf("after it was closed: %+v", got)
 	}
 }

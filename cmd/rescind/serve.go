@@ -77,7 +77,7 @@ func (s *httpServer) serve(ctx context.Context, h http.Handler, log *slog.Logger
 	// requests have had their time.
 	base, cut := context.WithCancel(context.WithoutCancel(ctx))
 	defer cut()
-	s.srv = &http.Server{Handler: h, ReadHeaderTimeout: 10 * time.Second, IdleTimeout: 2 * time.Minute,
+	s.srv = &http.Server{Handler: h, ReadHeaderTimeout: 10 * time.Second, ReadTimeout: time.Minute, IdleTimeout: 2 * time.Minute,
 		BaseContext:    func(net.Listener) context.Context { return base },
 		MaxHeaderBytes: 64 << 10, ErrorLog: slog.NewLogLogger(log.Handler(), slog.LevelDebug)}
 	done := make(chan error, 1)

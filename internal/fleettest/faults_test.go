@@ -351,3 +351,97 @@ func TestLiftTakesOneEventAway(t *testing.T) {
 		t.Error("the publisher still refuses it")
 	}
 }
+
+// TestOrderAfterALiftStands: what comes after a lift must not be taken away by it.
+func TestOrderAfterALiftStands(t *testing.T) {
+	f := fleettest.Start(t)
+	a := f.OpenAgents(t, 1)[0]
+	tok := f.Token(t, realm.TokenRequest{User: "zoe"})
+	f.Server.Stop(t)
+	queue := func(target publisher.Target) events.EventID {
+		t.Helper()
+		res, err := f.Publisher.Revoke(t.Context(), fleettest.Order(target))
+		if !errors.Is(err, publisher.ErrQueued) {
+			t.Fatalf("%v, want ErrQueued", err)
+		}
+		return res.ID
+	}
+	first := queue(target(events.KindUser, "demo", "zoe"))
+	queue(publisher.Target{Kind: events.KindLift, Lifted: first})
+	if again := queue(target(events.KindUser, "demo", "zoe")); again == first {
+		t.Error("the order after the lift joined the one that was lifted")
+	}
+	f.Server.Start(t)
+	awaitRevoked(t, a, tok)
+}
+
+// TestRemovedKeyOwesNothing: after a publisher's key is taken out of use and
+// another is added, nobody publishes the old key's events again.
+func TestRemovedKeyOwesNothing(t *testing.T) {
+	f := fleettest.Start(t)
+	other, err := events.NewSigner("p2")
+	if err != nil {
+		t.Fatal(err)
+	}
+	third, err := events.NewSigner("p3")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := f.Publisher.Close(); err != nil {
+		t.Fatal(err)
+	}
+	path := filepath.Join(t.TempDir(), "keys.jwks")
+	write := func(keys ...*events.PublicKey) {
+		b, err := events.NewKeySet(keys...).MarshalJSON()
+		if err == nil {
+			err = os.WriteFile(path, b, 0o600)
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	write(f.Signer.Public(), other.Public())
+	f.Publisher = f.OpenPublisher(t, func(c *publisher.Config) { c.Keys = subscriber.KeysFile(path) })
+	a := f.OpenAgent(t, "a0", func(c *subscriber.Config) { c.Keys, c.KeysEvery = subscriber.KeysFile(path), 200*time.Millisecond })
+	f.AwaitFresh(t, a)
+	bus := f.Server.Bus(t, events.DefaultFleet)
+	tok := f.Token(t, realm.TokenRequest{User: "u"})
+	event := func(s *events.Signer) {
+		id := events.NewEventID()
+		raw, err := s.Sign(&events.Revocation{ID: id, Txn: id, Issuer: fleettest.Issuer, Fleet: events.DefaultFleet,
+			IssuedAt: time.Now().Unix(), Target: events.Target{Kind: events.KindToken, Identities: []events.Identity{tok.Identity}},
+			Expires: time.Now().Unix() + 3600, Initiator: events.ByAdmin,
+			Origin: events.Origin{Publisher: s.Public().Publisher, Incarnation: id, Counter: 1}})
+		if err == nil {
+			_, err = bus.Publish(t.Context(), events.Control, id.String(), raw)
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	event(other)
+	awaitRevoked(t, a, tok)
+	bustest.Eventually(t, "the publisher has it", func() bool { return f.Publisher.Revoked(tok) })
+	write(f.Signer.Public(), third.Public())
+	// An event by the new key makes publisher and agent read the keys again.
+	tok = f.Token(t, realm.TokenRequest{User: "v"})
+	event(third)
+	awaitRevoked(t, a, tok)
+	bustest.Eventually(t, "the publisher has it", func() bool { return f.Publisher.Revoked(tok) })
+	before, err := bus.Info(t.Context(), events.Control)
+	if err != nil {
+		t.Fatal(err)
+	}
+	began := time.Now()
+	bustest.Eventually(t, "several beacons have passed", func() bool { return time.Since(began) > 3*time.Second })
+	after, err := bus.Info(t.Context(), events.Control)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if before.Last != after.Last {
+		t.Errorf("%d events were published again, want none", after.Last-before.Last)
+	}
+	if s := a.Status().State; s != events.Fresh {
+		t.Errorf("the agent is %s, want fresh", s)
+	}
+}

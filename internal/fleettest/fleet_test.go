@@ -119,3 +119,14 @@ func TestWhoDoesNotWaitIsToldOfNoSilence(t *testing.T) {
 		t.Errorf("%v, errors %v, want none", err, res.Errors)
 	}
 }
+
+func TestWaitForMoreAgentsThanThereAreSaysSo(t *testing.T) {
+	f := fleettest.Start(t)
+	f.OpenAgents(t, 1)
+	order := fleettest.Order(target(events.KindUser, "demo", "jack"))
+	order.Wait = 3
+	res, err := f.Publisher.Revoke(t.Context(), order)
+	if err != nil || len(res.Errors) != 1 || res.Errors[0].Type != events.AgentMissing {
+		t.Errorf("%v, errors %v, want that agents are missing", err, res.Errors)
+	}
+}

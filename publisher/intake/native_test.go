@@ -157,6 +157,8 @@ func TestNativeSaysWhatIsWrongWithABody(t *testing.T) {
 		{"identity with more", `{"identities":[{"iss":"x","jti":"y","sub":"z"}]}`, 422, one("#/identities", "item 0: sub: unknown member")},
 		{"identity with a member twice", `{"identities":[{"iss":"x","jti":"y","jti":"z"}]}`, 422, one("#/identities", `item 0: body: member "jti" stands there twice`)},
 		{"identity of no realm", `{"identities":[{"iss":"x","jti":"y"}]}`, 422, one("#/identities/0/iss", "it is the issuer of no realm")},
+		{"identity that dies after the end of a duration", `{"identities":[{"iss":"https://demo.rescind.test","jti":"y","exp":20000000000}]}`, 422,
+			one("#/identities/0/exp", "is further away than a token of realm demo can live")},
 		{"identity that never dies", `{"identities":[{"iss":"https://demo.rescind.test","jti":"y","exp":9007199254740991}]}`, 422,
 			one("#/identities/0/exp", "is further away than a token of realm demo can live")},
 		{"identity that is dead", `{"identities":[{"iss":"https://demo.rescind.test","jti":"y","exp":1}]}`, 422,

@@ -135,11 +135,11 @@ func (d nativeDoor) identities(q *nativeRequest) (*resolved, error) {
 			continue
 		}
 		longest := max(r.MaxToken, r.MaxSession)
-		switch left := time.Duration(id.expires-now.Unix()) * time.Second; {
-		case id.expires != 0 && left+r.Leeway <= 0:
-			got.expired++
+		switch {
 		case id.expires > now.Add(longest).Unix():
 			errs = errs.add("identities\x00"+at+"\x00exp", fmt.Sprintf("is further away than a token of realm %s can live", r.Name))
+		case id.expires != 0 && id.expires <= now.Add(-r.Leeway).Unix():
+			got.expired++
 		default:
 			got.add(publisher.Token{Realm: r.Name, Token: &events.Token{Identity: events.JTIIdentity(id.issuer, id.jti),
 				Issuer: id.issuer, JTI: id.jti, Expires: id.expires}})
@@ -150,10 +150,14 @@ func (d nativeDoor) identities(q *nativeRequest) (*resolved, error) {
 
 // add puts a token on the list, once: listed twice it would be counted twice.
 func (g *resolved) add(t publisher.Token) {
-	for _, have := range g.target.Tokens {
-		if have.Identity == t.Identity {
-			return
+	for i, have := range g.target.Tokens {
+		if have.Identity != t.Identity {
+			continue
 		}
+		if have.Expires != 0 && (t.Expires == 0 || t.Expires > have.Expires) {
+			g.target.Tokens[i] = t
+		}
+		return
 	}
 	g.target.Tokens = append(g.target.Tokens, t)
 	if !slices.Contains(g.realms, t.Realm) {

@@ -56,8 +56,8 @@ func (s *sidecar) observe(w http.ResponseWriter, r *http.Request) {
 	}
 	for _, o := range checked {
 		if err := s.takeObserved(o); err != nil {
-			// Only a closed agent refuses; what went before does no harm.
-			newProblem(http.StatusServiceUnavailable, "the agent is closing").write(w)
+			// A closed or full agent refuses; what went before does no harm.
+			newProblem(http.StatusServiceUnavailable, err.Error()).write(w)
 			return
 		}
 	}
