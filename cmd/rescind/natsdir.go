@@ -5,17 +5,14 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"time"
 
 	"github.com/rescind/rescind/internal/natsd"
-	"go.etcd.io/bbolt"
-	bbolterrors "go.etcd.io/bbolt/errors"
 )
 
 // natsPart is an embedded NATS server on a directory that is its own.
 type natsPart struct {
 	*natsd.Server
-	lock *bbolt.DB
+	lock *os.File
 }
 
 // startNATS starts the server on DIR/nats. A nats-server does not lock its
@@ -25,14 +22,16 @@ func (g *globals) startNATS(ctx context.Context, cfg natsd.Config) (*natsPart, e
 	if err := os.MkdirAll(g.Dir, 0o700); err != nil {
 		return nil, err
 	}
-	// An empty bbolt file is a lock that works on every system and that the
-	// death of the process opens.
-	lock, err := bbolt.Open(g.path("nats.lock"), 0o600, &bbolt.Options{Timeout: 100 * time.Millisecond})
-	if errors.Is(err, bbolterrors.ErrTimeout) {
-		return nil, fmt.Errorf("%s is in use by another process", cfg.Dir)
-	}
+	lock, err := os.OpenFile(g.path("nats.lock"), os.O_RDWR|os.O_CREATE, 0o600)
 	if err != nil {
 		return nil, fmt.Errorf("locking %s: %w", cfg.Dir, err)
+	}
+	taken, err := lockFile(lock)
+	if taken {
+		err = fmt.Errorf("%s is in use by another process", cfg.Dir)
+	}
+	if err != nil {
+		return nil, errors.Join(err, lock.Close())
 	}
 	srv, err := natsd.Start(ctx, cfg)
 	if err != nil {
