@@ -77,7 +77,7 @@ func (l *loop) apply(s events.Stream, m follow.Message, job *persist) {
 		return
 	}
 	job.entries = append(job.entries, ledger.Entry{ID: id, Stream: s, Seq: m.Seq, Expires: e.expires,
-		Own: e.own, Sent: true, Acked: true, Raw: m.Raw})
+		Own: e.own, Acked: true, Raw: m.Raw})
 	l.set.Stage(denylist.Change{Records: []denylist.Record{denylist.RecordOf(m.Event, m.KeyID, s, m.Seq)}})
 }
 

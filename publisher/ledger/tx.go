@@ -27,9 +27,6 @@ type Entry struct {
 	Expires int64 `json:"expires"`
 	// Own marks an event that was accepted here.
 	Own bool `json:"own,omitempty"`
-	// Sent marks one that may have reached the bus: its outcome is unknown until
-	// it is seen in the stream.
-	Sent bool `json:"sent,omitempty"`
 	// Acked marks one that the stream has had at some time.
 	Acked bool `json:"acked,omitempty"`
 	// Raw is the signed event.
