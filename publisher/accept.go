@@ -278,9 +278,10 @@ func (p *Publisher) accept(o *Order, drafts []draft, key, cause string) (*reques
 		p.causes[cause] = req
 	}
 	p.mu.Unlock()
-	// The outbox sends what the loop expects only. A publisher that closes just now
-	// sends it after its next start.
-	p.ask(func(l *loop) { l.accepted(req, posts) })
+	// It is in the loop's queue before anything that publishing can bring there. The
+	// outbox sends what the loop expects only. A publisher that closes just now sends
+	// it after its next start.
+	p.input(func(l *loop) { l.accepted(req, posts) })
 	return req, nil
 }
 

@@ -12,6 +12,16 @@ import (
 	"github.com/rescind/rescind/publisher/ledger"
 )
 
+// live takes a message from the live subject. While too much waits for the disk
+// it is passed over: the follower stands still, and reads it later.
+func (l *loop) live(s events.Stream, m follow.Message) {
+	if l.persists.full() {
+		l.held = true
+		return
+	}
+	l.perform(s, l.streams[s].Live(m.Heard(s, l.now())))
+}
+
 // perform carries out what a stream's state machine says.
 func (l *loop) perform(s events.Stream, step follow.Step) {
 	if step.Lost != "" {
@@ -33,7 +43,11 @@ func (l *loop) perform(s events.Stream, step follow.Step) {
 	if len(job.entries)+len(job.posts) > 0 || job.cursors != nil {
 		l.persists.put(job)
 	}
-	if step.Fetch != nil {
+	switch {
+	case step.Fetch == nil:
+	case l.persists.full():
+		l.streams[s].Failed() // the next tick asks again
+	default:
 		l.read(s, step.Fetch.From)
 	}
 	if len(step.Apply) > 0 {

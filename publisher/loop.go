@@ -43,6 +43,9 @@ type loop struct {
 	lastWall     time.Time
 	lastMono     time.Duration
 	refreshing   bool
+	// held tells that live messages were passed over while too much waited for the
+	// disk.
+	held bool
 }
 
 // entry is what is held in memory of an event of the ledger.
@@ -92,12 +95,13 @@ func (p *Publisher) load() (*loop, error) {
 		if err := tx.Events(l.loadEvent); err != nil {
 			return err
 		}
-		posts, err := tx.Posts(0, maxOutbox)
-		for _, post := range posts {
+		// None is wanted: their numbers are enough.
+		_, err := tx.Posts(0, 1, func(post *ledger.Post) bool {
 			if e := l.entries[post.ID]; e != nil {
 				e.order = post.Order
 			}
-		}
+			return false
+		})
 		return errors.Join(err, tx.Requests(events.EventID{}, l.loadRequest))
 	})
 	if err != nil {
@@ -108,9 +112,6 @@ func (p *Publisher) load() (*loop, error) {
 	}
 	return l, nil
 }
-
-// maxOutbox bounds what is read of the outbox in one go.
-const maxOutbox = 1 << 20
 
 func (l *loop) loadEvent(e *ledger.Entry) error {
 	if e.Expires <= l.now().Unix() {
@@ -198,7 +199,12 @@ func (l *loop) hello() {
 func (l *loop) tick() {
 	now := l.mono()
 	l.noticeClock()
+	resumed := l.held && !l.persists.full()
+	l.held = l.held && !resumed
 	for _, s := range events.EventStreams {
+		if resumed {
+			l.perform(s, l.streams[s].Reconnected())
+		}
 		l.perform(s, l.streams[s].Tick())
 	}
 	if now >= l.sweptAt {
@@ -238,15 +244,28 @@ func (l *loop) sweep(now time.Duration) {
 		l.log.Warn("agent forgotten", "agent", a.Name(), "id", a.ID)
 	}
 	l.sweepOrders()
-	l.work.Go(func() {
-		err := l.ledger.Update(func(tx *ledger.Tx) error {
-			_, err := tx.Expire(wall, 10_000)
+	l.work.Go(func() { l.expireLedger(wall) })
+}
+
+// expireAtOnce is how many events and requests are removed in one transaction:
+// callers wait for the orders that share it.
+const expireAtOnce = 500
+
+// expireLedger removes what has expired. What a crash leaves is removed by the next
+// sweep.
+func (p *Publisher) expireLedger(now time.Time) {
+	for gone := expireAtOnce; gone == expireAtOnce && p.ctx.Err() == nil; {
+		err := p.ledger.UpdateLater(func(tx *ledger.Tx) (err error) {
+			gone, err = tx.Expire(now, expireAtOnce)
 			return err
 		})
 		if err != nil && !errors.Is(err, ledger.ErrClosed) {
-			l.log.Error("expiring the ledger", "err", err)
+			p.log.Error("expiring the ledger", "err", err)
 		}
-	})
+		if err != nil {
+			return
+		}
+	}
 }
 
 // sweepUnpublished ends the wait for events that expired before the stream had

@@ -39,6 +39,7 @@ type Publisher struct {
 	inputs      chan func(*loop)
 	messages    chan *nats.Msg
 	persists    persistQueue
+	receipts    receiptQueue
 	kick        chan struct{}
 	ctx         context.Context
 	cancel      context.CancelCauseFunc
@@ -78,7 +79,8 @@ func Open(ctx context.Context, nc *nats.Conn, cfg Config) (*Publisher, error) {
 	p := &Publisher{cfg: cfg, log: cfg.logger(), fleet: cfg.fleet(), id: cfg.Signer.Public().Publisher,
 		now: cfg.clock, nc: nc, bus: b,
 		inputs: make(chan func(*loop), 1024), messages: make(chan *nats.Msg, 1<<16), persists: persistQueue{wake: make(chan struct{}, 1)},
-		kick: make(chan struct{}, 1), stopped: make(chan struct{}),
+		receipts: receiptQueue{wake: make(chan struct{}, 1)},
+		kick:     make(chan struct{}, 1), stopped: make(chan struct{}),
 		joinable: map[string]*request{}, causes: map[string]*request{}, inflight: map[events.EventID]flight{},
 		entering: map[string]chan struct{}{}}
 	incarnation := events.NewEventID()
@@ -110,7 +112,7 @@ func (p *Publisher) start() error {
 	}
 	live, err := p.bus.Live(func(m bus.Message) {
 		msg := follow.Decode(p.keys.Load(), p.fleet, m.Seq, m.Data)
-		p.input(func(l *loop) { l.perform(m.Stream, l.streams[m.Stream].Live(msg.Heard(m.Stream, l.now()))) })
+		p.input(func(l *loop) { l.live(m.Stream, msg) })
 	}, func() { p.input((*loop).reconnected) })
 	if err != nil {
 		return err
@@ -127,6 +129,7 @@ func (p *Publisher) start() error {
 		subs = append(subs, s)
 	}
 	p.work.Go(p.persistLoop)
+	p.work.Go(p.receiptLoop)
 	p.work.Go(p.outboxLoop)
 	p.work.Go(p.beaconLoop)
 	p.work.Go(func() {
@@ -215,6 +218,19 @@ func (p *Publisher) Agents() []AgentInfo {
 	return out
 }
 
+// writeRest writes what was left for later. Without it nothing would be lost, and
+// the next start would have more to read and to publish again.
+func (p *Publisher) writeRest() {
+	job, receipts := p.persists.take(), p.receipts.take()
+	err := p.ledger.Update(job.write)
+	if err == nil && len(receipts) > 0 {
+		err = p.closeRequests(receipts)
+	}
+	if err != nil {
+		p.log.Warn("writing what was left at the end", "err", err)
+	}
+}
+
 // Close stops accepting, waits for what is under way and closes the ledger. What
 // the outbox still holds is published after the next Open. It may be called more
 // than once.
@@ -223,6 +239,7 @@ func (p *Publisher) Close() error {
 		p.notReady(closing)
 		p.cancel(ErrClosed)
 		p.work.Wait()
+		p.writeRest()
 		p.closeErr = errors.Join(p.set.Close(), p.ledger.Close())
 	})
 	return p.closeErr

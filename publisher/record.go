@@ -2,7 +2,6 @@ package publisher
 
 import (
 	"encoding/base64"
-	"errors"
 	"fmt"
 	"time"
 
@@ -111,61 +110,6 @@ func (p *Publisher) stored(id events.EventID) (r *events.Revocation, raw []byte,
 		return m.Err
 	})
 	return r, raw, err
-}
-
-// writeReceipt closes a request: its receipt goes into the ledger and, by way of
-// the outbox, into the audit stream.
-func (l *loop) writeReceipt(t *tally, out events.Outcome) {
-	seqs := map[events.EventID]uint64{}
-	for id, e := range t.events {
-		seqs[id] = e.seq
-	}
-	elapsed := l.mono() - t.accepted
-	l.work.Go(func() {
-		post := ledger.Post{Stream: events.Audit, ID: events.NewEventID()}
-		err := l.ledger.Update(func(tx *ledger.Tx) error { return l.closeRequest(tx, t.txn, seqs, elapsed, out, &post) })
-		switch {
-		case errors.Is(err, ledger.ErrClosed):
-		case err != nil:
-			l.log.Error("writing a receipt", "request", t.txn, "err", err)
-		default:
-			l.kickOutbox()
-		}
-	})
-}
-
-func (p *Publisher) closeRequest(tx *ledger.Tx, txn events.EventID, seqs map[events.EventID]uint64,
-	elapsed time.Duration, out events.Outcome, post *ledger.Post) error {
-	var rec Record
-	if found, err := tx.Request(txn, &rec); err != nil || !found {
-		return err
-	}
-	n, err := tx.Counter(events.Audit)
-	if err != nil {
-		return err
-	}
-	expires := rec.AcceptedAt/1000 + int64(keyFor/time.Second)
-	for i := range rec.Events {
-		e := &rec.Events[i]
-		e.Seq = seqs[e.ID]
-		stored, err := tx.Event(e.ID)
-		if err != nil {
-			return err
-		}
-		if stored != nil {
-			expires = max(expires, stored.Expires)
-		}
-	}
-	rec.Receipt = &events.Receipt{Origin: events.Origin{Publisher: p.id, Incarnation: *p.incarnation.Load(), Counter: n},
-		ID: txn, Events: rec.Events, Caller: rec.Caller, Door: rec.Door, Reason: rec.Reason,
-		AcceptedAt: rec.AcceptedAt, ElapsedMS: elapsed.Milliseconds(), Outcome: out}
-	if post.Raw, err = p.cfg.Signer.SignReceipt(p.fleet, p.cfg.Issuer, p.now().Unix(), rec.Receipt); err != nil {
-		return err
-	}
-	if err := tx.PutPost(post); err != nil {
-		return err
-	}
-	return tx.PutRequest(txn, expires, rec)
 }
 
 // Revocation gives a request and what is known of its effect. The error is
