@@ -254,7 +254,7 @@ func (p *Publisher) accept(o *Order, drafts []draft, key, cause string) (*reques
 		r.ID, r.Txn, r.Issuer, r.Fleet = events.NewEventID(), req.txn, p.cfg.Issuer, p.fleet
 		r.Reason, r.Initiator, r.Cause = o.Reason, o.Initiator, cause
 		req.items = append(req.items, &item{r: r})
-		req.tally.events[r.ID] = &tallied{stream: r.Target.Kind.Stream(), kind: r.Target.Kind, tokens: d.tokens}
+		req.tally.expect(r.ID, &tallied{stream: r.Target.Kind.Stream(), kind: r.Target.Kind, tokens: d.tokens})
 	}
 	req.record = newRecord(o, req, now)
 	posts := make([]ledger.Post, len(req.items))
@@ -326,9 +326,8 @@ func (l *loop) accepted(req *request, posts []ledger.Post) {
 	for i, it := range req.items {
 		l.entries[it.r.ID] = &entry{stream: posts[i].Stream, expires: it.r.Expires, own: true, order: posts[i].Order,
 			keyID: l.cfg.Signer.Public().ID}
-		l.byEvent[it.r.ID] = req.tally
 	}
-	l.tallies[req.txn] = req.tally
+	l.tallies.add(req.tally)
 }
 
 // publish sends the events of an order that were not sent yet. What fails stays
@@ -365,7 +364,7 @@ func (p *Publisher) await(ctx context.Context, o *Order, req *request, replayed 
 		if o.Wait == WaitNone {
 			l.applyOwn(req)
 		}
-		w = l.wait(req.tally, o.Wait)
+		w = l.wait(req.tally, o.Wait, o.Wait == WaitNone && !replayed)
 	}) {
 		// It stays accepted; the next start goes on with it.
 		return p.result(req, events.Outcome{Applied: []events.Application{}}, replayed), ErrQueued

@@ -50,10 +50,8 @@ func (l *loop) perform(s events.Stream, step follow.Step) {
 	default:
 		l.read(s, step.Fetch.From)
 	}
-	if len(step.Apply) > 0 {
-		for _, m := range l.roster.members {
-			l.lookAt(m)
-		}
+	if epoch := l.streams[s].Cursor().Epoch; l.tallies.furthest[s].Epoch != epoch {
+		l.tallies.enter(s, epoch, l.roster.members, l.mono())
 	}
 }
 
@@ -79,13 +77,8 @@ func (l *loop) apply(s events.Stream, m follow.Message, job *persist) {
 	if m.Event.Target.Kind == events.KindLift {
 		l.unjoin(m.Event.Target.Lifted)
 	}
-	if t := l.byEvent[id]; t != nil {
-		te := t.events[id]
-		te.seq, te.epoch = m.Seq, l.streams[s].Cursor().Epoch
-		l.countTokens(t, te)
-		if t.reached() {
-			t.reachedAt = l.mono()
-		}
+	if t := l.tallies.byEvent[id]; t != nil {
+		l.reached(t, t.events[id], m.Seq)
 	}
 	if expired {
 		return
@@ -93,6 +86,22 @@ func (l *loop) apply(s events.Stream, m follow.Message, job *persist) {
 	job.entries = append(job.entries, ledger.Entry{ID: id, Stream: s, Seq: m.Seq, Expires: e.expires,
 		Own: e.own, Acked: true, Raw: m.Raw})
 	l.set.Stage(denylist.Change{Records: []denylist.Record{denylist.RecordOf(m.Event, m.KeyID, s, m.Seq)}})
+}
+
+// reached takes one of a tally's events that stands in the stream, where agents may
+// have been before.
+func (l *loop) reached(t *tally, e *tallied, seq uint64) {
+	l.tallies.reached(t, e, l.streams[e.stream].Cursor().Epoch, seq)
+	l.countTokens(t, e)
+	if !t.reached() {
+		return
+	}
+	t.reachedAt = l.mono()
+	if l.tallies.overtaken(t) {
+		for _, m := range l.roster.members {
+			l.tallies.look(t, m, t.reachedAt)
+		}
+	}
 }
 
 // countTokens counts the valid tokens of a list just before the list comes into

@@ -56,7 +56,7 @@ func accepting(t *testing.T, p *Publisher, o *Order, expires int64) (*request, [
 		r.ID, r.Txn, r.Issuer, r.Fleet, r.Initiator = events.NewEventID(), req.txn, p.cfg.Issuer, p.fleet, o.Initiator
 		r.Expires = cmp.Or(expires, r.Expires)
 		req.items = append(req.items, &item{r: r})
-		req.tally.events[r.ID] = &tallied{stream: r.Target.Kind.Stream()}
+		req.tally.expect(r.ID, &tallied{stream: r.Target.Kind.Stream()})
 	}
 	req.record = newRecord(o, req, p.now())
 	posts := make([]ledger.Post, len(req.items))

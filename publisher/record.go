@@ -74,7 +74,7 @@ func (l *loop) resume(req *request) {
 		known := l.entries[e.ID]
 		if known == nil {
 			// It has expired: nobody will ever report it.
-			req.tally.events[e.ID] = &tallied{stream: e.Stream, counted: true}
+			req.tally.expect(e.ID, &tallied{stream: e.Stream, counted: true})
 			req.items = append(req.items, &item{r: events.Revocation{ID: e.ID, NotBefore: e.NotBefore}})
 			req.missing++
 			continue
@@ -83,8 +83,11 @@ func (l *loop) resume(req *request) {
 		if r, raw, err := l.stored(e.ID); err == nil && r != nil {
 			it.r, it.raw = *r, raw
 		}
-		req.tally.events[e.ID] = &tallied{stream: e.Stream, seq: known.seq, counted: true}
-		l.byEvent[e.ID] = req.tally
+		te := &tallied{stream: e.Stream, counted: true}
+		req.tally.expect(e.ID, te)
+		if known.seq != 0 {
+			l.tallies.reached(req.tally, te, "", known.seq) // in the epoch that load will enter
+		}
 		if known.seq == 0 {
 			l.inflight[e.ID] = flight{req, len(req.items)}
 			req.missing++
@@ -95,7 +98,7 @@ func (l *loop) resume(req *request) {
 		close(req.acked)
 		req.tally.reachedAt = l.mono()
 	}
-	l.tallies[req.txn] = req.tally
+	l.tallies.add(req.tally)
 }
 
 // stored reads an event of the ledger.
@@ -161,8 +164,8 @@ func (p *Publisher) outcomeOf(rec *Record) *events.Outcome {
 	}
 	out := &events.Outcome{Applied: []events.Application{}}
 	p.ask(func(l *loop) {
-		if t := l.tallies[rec.ID]; t != nil {
-			*out = t.outcome(l.roster, l.mono())
+		if t := l.tallies.open[rec.ID]; t != nil {
+			*out = t.outcome(l.present(), false, l.mono())
 		}
 	})
 	return out
