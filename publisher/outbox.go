@@ -15,8 +15,11 @@ import (
 
 const (
 	outboxEvery = time.Second
-	outboxPause = 50 * time.Millisecond
+	outboxPause = 100 * time.Millisecond
 	outboxBatch = 256
+	// togetherFrom is how many receipts are worth the files that the server makes to
+	// store them together.
+	togetherFrom = 12
 	// sendAtOnce is how many messages of one order, or of the outbox, are on
 	// their way at a time.
 	sendAtOnce = 16
@@ -111,8 +114,9 @@ func (p *Publisher) sendPosts(posts []ledger.Post) bool {
 	var wg sync.WaitGroup
 	slots := make(chan struct{}, sendAtOnce)
 	settled := make([]bool, len(posts))
+	together := p.sendTogether(ctx, posts, settled)
 	for i := range posts {
-		if !expected[i] {
+		if !expected[i] || together && isReceipt(&posts[i]) {
 			continue
 		}
 		slots <- struct{}{}
@@ -124,6 +128,32 @@ func (p *Publisher) sendPosts(posts []ledger.Post) bool {
 	wg.Wait()
 	p.dropPosts(posts, settled)
 	return p.nc.IsConnected()
+}
+
+func isReceipt(post *ledger.Post) bool { return post.Stream == events.Audit && post.Raw != nil }
+
+// sendTogether sends receipts with one flush of the stream's disk when there are
+// enough of them. It tells whether it has dealt with them: those that are settled are
+// in the stream, of the others nobody knows, and they are sent again under their ids.
+// Otherwise each is to be sent alone: the stream has one of them already, say.
+func (p *Publisher) sendTogether(ctx context.Context, posts []ledger.Post, settled []bool) bool {
+	var all []bus.Identified
+	for i := range posts {
+		if isReceipt(&posts[i]) {
+			all = append(all, bus.Identified{ID: posts[i].ID.String(), Data: posts[i].Raw})
+		}
+	}
+	if len(all) < togetherFrom {
+		return false
+	}
+	err := p.bus.PublishTogether(ctx, events.Audit, all)
+	if err != nil && ctx.Err() == nil {
+		p.log.Warn("publishing receipts together", "first", all[0].ID, "err", err)
+	}
+	for i := range posts {
+		settled[i] = err == nil && isReceipt(&posts[i])
+	}
+	return err == nil || errors.Is(err, bus.ErrUnknownOutcome) || errors.Is(err, bus.ErrUnavailable)
 }
 
 // sendPost tells whether the post can be taken off the outbox.

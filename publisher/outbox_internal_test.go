@@ -145,3 +145,50 @@ func TestWhatWasAcceptedWhileClosingIsQueued(t *testing.T) {
 		t.Errorf("another one: %v, want ErrClosed", err)
 	}
 }
+
+// putReceipts puts receipts into the outbox, as the receipt loop does.
+func putReceipts(t *testing.T, p *Publisher, n int) []ledger.Post {
+	t.Helper()
+	posts := make([]ledger.Post, n)
+	err := p.ledger.Update(func(tx *ledger.Tx) error {
+		for i := range posts {
+			posts[i] = ledger.Post{Stream: events.Audit, ID: events.NewEventID(), Raw: []byte("receipt")}
+			if err := tx.PutPost(&posts[i]); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return posts
+}
+
+// TestReceiptThatTheStreamHasHoldsUpNoOther: a crash after receipts were published
+// and before they were taken off the outbox.
+func TestReceiptThatTheStreamHasHoldsUpNoOther(t *testing.T) {
+	p, _ := openPublisher(t)
+	posts := putReceipts(t, p, 3*togetherFrom)
+	if _, err := p.bus.Publish(t.Context(), events.Audit, posts[4].ID.String(), posts[4].Raw); err != nil {
+		t.Fatal(err)
+	}
+	bustest.Eventually(t, "the outbox is empty", func() bool { p.kickOutbox(); return p.outbox(t) == 0 })
+	if i, err := p.bus.Info(t.Context(), events.Audit); err != nil || i.Msgs != uint64(len(posts)) {
+		t.Errorf("%d messages in the stream, %v, want each receipt once: %d", i.Msgs, err, len(posts))
+	}
+}
+
+// TestReceiptsGoOutWhenTheBusIsBack publishes many together once there is a bus.
+func TestReceiptsGoOutWhenTheBusIsBack(t *testing.T) {
+	p, srv := openPublisher(t)
+	srv.Stop(t)
+	posts := putReceipts(t, p, 3*togetherFrom)
+	p.kickOutbox()
+	bustest.Eventually(t, "the client notices", func() bool { return !p.nc.IsConnected() })
+	srv.Start(t)
+	bustest.Eventually(t, "the outbox is empty", func() bool { return p.outbox(t) == 0 })
+	if i, err := p.bus.Info(t.Context(), events.Audit); err != nil || i.Msgs != uint64(len(posts)) {
+		t.Errorf("%d messages in the stream, %v, want each receipt once: %d", i.Msgs, err, len(posts))
+	}
+}
