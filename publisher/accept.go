@@ -2,6 +2,7 @@ package publisher
 
 import (
 	"context"
+	"crypto/sha256"
 	"errors"
 	"fmt"
 	"slices"
@@ -269,10 +270,15 @@ func (p *Publisher) accept(o *Order, drafts []draft, key, cause string) (*reques
 		}
 		return nil, fmt.Errorf("%w: %w", ErrStorage, err)
 	}
+	sums := make([][sha256.Size]byte, len(req.items))
+	for i, it := range req.items {
+		sums[i] = sha256.Sum256(it.raw)
+	}
 	p.mu.Lock()
 	p.joinable[key] = req
 	for i, it := range req.items {
-		p.inflight[it.r.ID] = flight{req, i}
+		p.inflight[it.r.ID] = flight{req, i, sums[i]}
+		p.signed[sums[i]] = it
 	}
 	if cause != "" {
 		p.causes[cause] = req

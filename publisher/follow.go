@@ -2,6 +2,7 @@ package publisher
 
 import (
 	"context"
+	"crypto/sha256"
 	"math/rand/v2"
 	"slices"
 	"time"
@@ -11,6 +12,38 @@ import (
 	"github.com/rescind/rescind/internal/follow"
 	"github.com/rescind/rescind/publisher/ledger"
 )
+
+// decode is follow.Decode, without verifying once more what was signed here: most
+// of what a publisher hears is its own.
+func (p *Publisher) decode(seq uint64, raw []byte) follow.Message {
+	sum := sha256.Sum256(raw)
+	p.mu.Lock()
+	it := p.signed[sum]
+	p.mu.Unlock()
+	if keys := p.keys.Load(); it == nil || !p.trustsItself(keys) {
+		return follow.Decode(keys, p.fleet, seq, raw)
+	}
+	return follow.Message{Seq: seq, Raw: raw, Hash: sum, Event: &it.r, KeyID: p.cfg.Signer.Public().ID}
+}
+
+// selfTrust is whether the publisher's own key has, in a key set, the bounds within
+// which it signs: the fleet may have taken it out of use, or bound it more closely.
+type selfTrust struct {
+	keys *events.KeySet
+	ok   bool
+}
+
+func (p *Publisher) trustsItself(keys *events.KeySet) bool {
+	known := p.selfTrust.Load()
+	if known == nil || known.keys != keys {
+		own := p.cfg.Signer.Public()
+		known = &selfTrust{keys, slices.ContainsFunc(keys.All(), func(k *events.PublicKey) bool {
+			return k.ID == own.ID && k.Publisher == own.Publisher && slices.Equal(k.Kinds, own.Kinds)
+		})}
+		p.selfTrust.Store(known)
+	}
+	return known.ok
+}
 
 // live takes a message from the live subject. While too much waits for the disk
 // it is passed over: the follower stands still, and reads it later.

@@ -280,6 +280,7 @@ func (l *loop) sweepUnpublished() {
 	defer l.mu.Unlock()
 	for id := range l.inflight {
 		if l.entries[id] == nil {
+			delete(l.signed, l.inflight[id].sum)
 			delete(l.inflight, id)
 		}
 	}

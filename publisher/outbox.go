@@ -3,6 +3,7 @@ package publisher
 import (
 	"bytes"
 	"context"
+	"crypto/sha256"
 	"errors"
 	"slices"
 	"sync"
@@ -32,6 +33,9 @@ const (
 type flight struct {
 	req *request
 	i   int
+	// sum is the hash of what was signed, by which the event is known again when it
+	// comes live.
+	sum [sha256.Size]byte
 }
 
 // outboxLoop publishes what the outbox holds and what nobody else is publishing:
@@ -246,6 +250,7 @@ func (p *Publisher) seenInStream(id events.EventID, seq uint64) {
 	p.mu.Lock()
 	f, ok := p.inflight[id]
 	delete(p.inflight, id)
+	delete(p.signed, f.sum)
 	p.mu.Unlock()
 	if ok {
 		p.acknowledged(f.req, f.i, seq)

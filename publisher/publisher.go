@@ -2,6 +2,7 @@ package publisher
 
 import (
 	"context"
+	"crypto/sha256"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -13,7 +14,6 @@ import (
 	"github.com/rescind/rescind/events"
 	"github.com/rescind/rescind/internal/bus"
 	"github.com/rescind/rescind/internal/denylist"
-	"github.com/rescind/rescind/internal/follow"
 	"github.com/rescind/rescind/publisher/ledger"
 )
 
@@ -32,6 +32,8 @@ type Publisher struct {
 	ledger *ledger.Ledger
 	set    *denylist.Set
 	keys   atomic.Pointer[events.KeySet]
+	// selfTrust remembers what trustsItself found.
+	selfTrust atomic.Pointer[selfTrust]
 
 	ready atomic.Pointer[string] // why not; nil when it is
 	// ledgerFault is why the ledger cannot be written; nil when it can.
@@ -50,11 +52,13 @@ type Publisher struct {
 
 	// mu guards the orders in flight: those that a retry joins, by what they are
 	// aimed at; all of the last day with a key, by their cause; the events that were
-	// not yet seen in their stream; and the causes of orders being accepted.
+	// not yet seen in their stream, by id and by the hash of what was signed; and the
+	// causes of orders being accepted.
 	mu       sync.Mutex
 	joinable map[string]*request
 	causes   map[string]*request
 	inflight map[events.EventID]flight
+	signed   map[[sha256.Size]byte]*item
 	entering map[string]chan struct{}
 }
 
@@ -81,7 +85,7 @@ func Open(ctx context.Context, nc *nats.Conn, cfg Config) (*Publisher, error) {
 		inputs: make(chan func(*loop), 1024), messages: make(chan *nats.Msg, 1<<16), persists: persistQueue{wake: make(chan struct{}, 1)},
 		receipts: receiptQueue{wake: make(chan struct{}, 1)},
 		kick:     make(chan struct{}, 1), stopped: make(chan struct{}),
-		joinable: map[string]*request{}, causes: map[string]*request{}, inflight: map[events.EventID]flight{},
+		joinable: map[string]*request{}, causes: map[string]*request{}, inflight: map[events.EventID]flight{}, signed: map[[sha256.Size]byte]*item{},
 		entering: map[string]chan struct{}{}}
 	incarnation := events.NewEventID()
 	p.incarnation.Store(&incarnation)
@@ -111,7 +115,7 @@ func (p *Publisher) start() error {
 		return err
 	}
 	live, err := p.bus.Live(func(m bus.Message) {
-		msg := follow.Decode(p.keys.Load(), p.fleet, m.Seq, m.Data)
+		msg := p.decode(m.Seq, m.Data)
 		p.input(func(l *loop) { l.live(m.Stream, msg) })
 	}, func() { p.input((*loop).reconnected) })
 	if err != nil {

@@ -89,7 +89,7 @@ func (l *loop) resume(req *request) {
 			l.tallies.reached(req.tally, te, "", known.seq) // in the epoch that load will enter
 		}
 		if known.seq == 0 {
-			l.inflight[e.ID] = flight{req, len(req.items)}
+			l.inflight[e.ID] = flight{req: req, i: len(req.items)}
 			req.missing++
 		}
 		req.items = append(req.items, it)
