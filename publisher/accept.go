@@ -184,7 +184,7 @@ func (p *Publisher) restamp(req *request, drafts []draft) (joined bool, err erro
 				return err
 			}
 		}
-		return tx.PutRequest(req.txn, expiresOf(&rec, items), rec)
+		return tx.PutOpenRequest(req.txn, expiresOf(&rec, items), rec)
 	})
 	if err != nil {
 		return false, fmt.Errorf("%w: %w", ErrStorage, err)
@@ -312,7 +312,7 @@ func (p *Publisher) writeAccepted(tx *ledger.Tx, req *request, posts []ledger.Po
 			return err
 		}
 	}
-	return tx.PutRequest(req.txn, expiresOf(&req.record, req.items), req.record)
+	return tx.PutOpenRequest(req.txn, expiresOf(&req.record, req.items), req.record)
 }
 
 // expiresOf is when a request can be forgotten: with its last event, and not before

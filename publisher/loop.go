@@ -229,10 +229,15 @@ func (l *loop) noticeClock() {
 // sweep forgets what has expired.
 func (l *loop) sweep(now time.Duration) {
 	wall := l.now()
+	unseen := map[events.EventID]int64{}
 	for id, e := range l.entries {
-		if e.expires <= wall.Unix() {
-			delete(l.entries, id)
+		if e.expires > wall.Unix() {
+			continue
 		}
+		if e.order != 0 {
+			unseen[id] = e.expires
+		}
+		delete(l.entries, id)
 	}
 	l.sweepUnpublished()
 	l.set.Expire(wall)
@@ -241,21 +246,27 @@ func (l *loop) sweep(now time.Duration) {
 		l.log.Warn("agent forgotten", "agent", a.Name(), "id", a.ID)
 	}
 	l.sweepOrders()
-	l.work.Go(func() { l.expireLedger(wall) })
+	l.work.Go(func() { l.expireLedger(wall, unseen) })
 }
 
 // expireAtOnce is how many events and requests are removed in one transaction:
 // callers wait for the orders that share it.
 const expireAtOnce = 500
 
-// expireLedger removes what has expired. What a crash leaves is removed by the next
-// sweep.
-func (p *Publisher) expireLedger(now time.Time) {
+// expireLedger removes what has expired, and what expired before any stream had it.
+// What a crash leaves is removed by the next sweep.
+func (p *Publisher) expireLedger(now time.Time, unseen map[events.EventID]int64) {
 	for gone := expireAtOnce; gone == expireAtOnce && p.ctx.Err() == nil; {
 		err := p.ledger.UpdateLater(func(tx *ledger.Tx) (err error) {
-			gone, err = tx.Expire(now, expireAtOnce)
+			for id, expires := range unseen {
+				err = errors.Join(err, tx.PutExpiry(id, expires))
+			}
+			if err == nil {
+				gone, err = tx.Expire(now, expireAtOnce)
+			}
 			return err
 		})
+		unseen = nil
 		if err != nil && !errors.Is(err, ledger.ErrClosed) {
 			p.log.Error("expiring the ledger", "err", err)
 		}

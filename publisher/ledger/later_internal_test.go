@@ -78,6 +78,16 @@ func TestWhatHasNoHurryRidesAlong(t *testing.T) {
 	if err := l.Update(put(events.NewEventID())); err != nil {
 		t.Error(err)
 	}
+	if n := commits(t, l) - before; n != 1 || len(l.late) != 6 {
+		t.Errorf("%d commits, and %d still wait: want one without them", n, len(l.late))
+	}
+	l.mu.Lock()
+	l.due = true
+	l.mu.Unlock()
+	before = commits(t, l)
+	if err := l.Update(put(events.NewEventID())); err != nil {
+		t.Error(err)
+	}
 	work.Wait()
 	if n := commits(t, l) - before; n != 1 {
 		t.Errorf("%d commits, want one", n)

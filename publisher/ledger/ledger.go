@@ -45,8 +45,8 @@ const format = "rescind-ledger/2"
 // The buckets.
 var (
 	bucketMeta     = []byte("meta")     // format, fleet, publisher, counters, cursors
-	bucketEvents   = []byte("events")   // event id -> what is known of it
-	bucketRaw      = []byte("raw")      // event id -> the signed event
+	bucketRaw      = []byte("raw")      // event id -> the signed event, with what was known of it then
+	bucketEvents   = []byte("events")   // event id -> what is known of it since
 	bucketOutbox   = []byte("outbox")   // order -> event or receipt id
 	bucketAudit    = []byte("audit")    // receipt id -> signed receipt not yet in the audit stream
 	bucketExpiry   = []byte("expiry")   // expires, id -> nothing
@@ -70,10 +70,11 @@ type Ledger struct {
 	queue    []*update
 	late     []*update
 	patience *time.Timer
+	due      bool // patience has run out
 	closed   bool
 }
 
-// lateAfter is how long an UpdateLater waits for a commit to ride along with.
+// lateAfter is how long an UpdateLater waits for others to share its commit.
 const lateAfter = 50 * time.Millisecond
 
 type update struct {
@@ -122,6 +123,21 @@ func prepare(db *bolt.DB, fleet events.Fleet, publisher string) error {
 				return fmt.Errorf("%w: its %s is %q, not %q", ErrForeign, p[0], have, p[1])
 			}
 		}
+		return indexOutbox(&Tx{tx})
+	})
+}
+
+// indexOutbox puts the events of the outbox into the order of expiry. It leaves what
+// is damaged to whoever reads it.
+func indexOutbox(tx *Tx) error {
+	return tx.tx.Bucket(bucketOutbox).ForEach(func(k, v []byte) error {
+		p, err := readPost(k, v)
+		if err != nil || p.Stream == events.Audit {
+			return err
+		}
+		if e, err := tx.Known(p.ID); err == nil && e != nil {
+			return tx.PutExpiry(p.ID, e.Expires)
+		}
 		return nil
 	})
 }
@@ -132,9 +148,10 @@ func prepare(db *bolt.DB, fleet events.Fleet, publisher string) error {
 // outside the transaction.
 func (l *Ledger) Update(fn func(*Tx) error) error { return l.update(fn, &l.queue) }
 
-// UpdateLater is Update for what no caller waits for: it joins the next Update's
-// transaction, and has one of its own after 50 ms without any. Until it returns,
-// a crash loses it; what is written by it must be found again from elsewhere.
+// UpdateLater is Update for what no caller waits for: after 50 ms it joins the next
+// transaction, or has one of its own with all that came up meanwhile. Until it
+// returns, a crash loses it; what is written by it must be found again from
+// elsewhere.
 func (l *Ledger) UpdateLater(fn func(*Tx) error) error { return l.update(fn, &l.late) }
 
 func (l *Ledger) update(fn func(*Tx) error, queue *[]*update) error {
@@ -147,7 +164,7 @@ func (l *Ledger) update(fn func(*Tx) error, queue *[]*update) error {
 	*queue = append(*queue, u)
 	hurried := queue == &l.queue
 	if !hurried && l.patience == nil {
-		l.patience = time.AfterFunc(lateAfter, l.wakeUp)
+		l.patience = time.AfterFunc(lateAfter, l.hurryUp)
 	}
 	l.mu.Unlock()
 	if hurried {
@@ -178,6 +195,13 @@ func endProcess() {
 		go panic(fmt.Sprintf("%v\n\n%s", r, debug.Stack()))
 		select {}
 	}
+}
+
+func (l *Ledger) hurryUp() {
+	l.mu.Lock()
+	l.due = true
+	l.mu.Unlock()
+	l.wakeUp()
 }
 
 func (l *Ledger) wakeUp() {
@@ -253,15 +277,15 @@ func (l *Ledger) commitQueue() {
 	}
 }
 
-// takeQueue takes all that waits, what has no hurry behind the rest.
+// takeQueue takes all that waits, and behind it, when it is due, what has no hurry.
 func (l *Ledger) takeQueue() []*update {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	queue := append(l.queue, l.late...)
-	l.queue, l.late = nil, nil
-	if l.patience != nil {
-		l.patience.Stop()
-		l.patience = nil
+	queue := l.queue
+	l.queue = nil
+	if l.due || l.closed {
+		queue = append(queue, l.late...)
+		l.late, l.patience, l.due = nil, nil, false
 	}
 	return queue
 }

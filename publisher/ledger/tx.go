@@ -71,28 +71,46 @@ func (t *Tx) Cursor(s events.Stream, cursor any) error {
 // PutEvent stores an event, or what is known of it now. Its bytes are written
 // only when they are not there already: a list's are 60 KB, and all that changes
 // afterwards is where the stream has it.
+//
+// An own event that no stream has had is not in the order of expiry: that would be
+// two more pages to write while a caller waits. It comes there when it is acked, by
+// PutExpiry, or by Open, which finds it in the outbox.
 func (t *Tx) PutEvent(e *Entry) error {
 	// What is damaged is written anew.
-	if known, err := t.Known(e.ID); err != nil || known == nil || known.Expires != e.Expires {
-		if err := t.tx.Bucket(bucketExpiry).Put(append(u64(uint64(e.Expires)), e.ID[:]...), nil); err != nil {
+	known, err := t.Known(e.ID)
+	if indexed := err == nil && known != nil && known.Acked && known.Expires == e.Expires; !indexed && (e.Acked || !e.Own) {
+		if err := t.PutExpiry(e.ID, e.Expires); err != nil {
 			return err
 		}
 	}
-	if raw, err := t.raw(bucketRaw, e.ID); err != nil || raw == nil || !bytes.Equal(raw, e.Raw) {
-		if err := t.tx.Bucket(bucketRaw).Put(e.ID[:], frame(nil, e.Raw)); err != nil {
+	if raw, err := t.raw(bucketRaw, e.ID); err == nil && raw != nil && bytes.Equal(raw, e.Raw) {
+		v, err := encode(e)
+		if err != nil {
 			return err
 		}
+		return t.tx.Bucket(bucketEvents).Put(e.ID[:], v)
 	}
-	v, err := encode(e)
+	v, err := encodeWith(e, e.Raw)
 	if err != nil {
 		return err
 	}
-	return t.tx.Bucket(bucketEvents).Put(e.ID[:], v)
+	if err := t.tx.Bucket(bucketEvents).Delete(e.ID[:]); err != nil {
+		return err
+	}
+	return t.tx.Bucket(bucketRaw).Put(e.ID[:], v)
+}
+
+// PutExpiry makes Expire look at an event or a request after expires.
+func (t *Tx) PutExpiry(id events.EventID, expires int64) error {
+	return t.tx.Bucket(bucketExpiry).Put(append(u64(uint64(expires)), id[:]...), nil)
 }
 
 // Known gives an event without its bytes, nil when the ledger does not have it.
 func (t *Tx) Known(id events.EventID) (*Entry, error) {
 	v := t.tx.Bucket(bucketEvents).Get(id[:])
+	if v == nil {
+		v = t.tx.Bucket(bucketRaw).Get(id[:]) // as it was accepted
+	}
 	if v == nil {
 		return nil, nil
 	}
@@ -133,7 +151,7 @@ func (t *Tx) Event(id events.EventID) (*Entry, error) {
 
 // Events calls fn for every event.
 func (t *Tx) Events(fn func(*Entry) error) error {
-	return t.tx.Bucket(bucketEvents).ForEach(func(k, _ []byte) error {
+	return t.tx.Bucket(bucketRaw).ForEach(func(k, _ []byte) error {
 		e, err := t.Event(events.EventID(k))
 		if err != nil {
 			return err
@@ -263,11 +281,16 @@ func (t *Tx) DropPost(p *Post) error {
 
 // PutRequest stores what is known of a request, as JSON, until expires.
 func (t *Tx) PutRequest(txn events.EventID, expires int64, request any) error {
-	v, err := encodeWith(request, u64(uint64(expires)))
-	if err != nil {
+	if err := t.PutExpiry(txn, expires); err != nil {
 		return err
 	}
-	if err := t.tx.Bucket(bucketExpiry).Put(append(u64(uint64(expires)), txn[:]...), nil); err != nil {
+	return t.PutOpenRequest(txn, expires, request)
+}
+
+// PutOpenRequest stores a request that is kept until PutRequest has closed it.
+func (t *Tx) PutOpenRequest(txn events.EventID, expires int64, request any) error {
+	v, err := encodeWith(request, u64(uint64(expires)))
+	if err != nil {
 		return err
 	}
 	return t.tx.Bucket(bucketRequests).Put(txn[:], v)

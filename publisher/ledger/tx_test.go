@@ -79,6 +79,7 @@ func TestExpiryGoesByTheLatestStamp(t *testing.T) {
 	now := time.Now()
 	at := func(s int) time.Time { return now.Add(time.Duration(s) * time.Second) }
 	gone, restamped, posted := entry(at(10), "gone"), entry(at(10), "restamped"), entry(at(10), "posted")
+	gone.Acked, restamped.Acked, posted.Acked = true, true, true
 	request, extended := events.NewEventID(), events.NewEventID()
 	update(t, l, func(tx *ledger.Tx) error {
 		err := errors.Join(tx.PutEvent(gone), tx.PutEvent(restamped), tx.PutEvent(posted),
@@ -125,6 +126,58 @@ func TestExpiryGoesByTheLatestStamp(t *testing.T) {
 	expire(61, 100)
 	if has(t, l, restamped.ID) || len(requests()) != 0 {
 		t.Error("after 61 s something is left")
+	}
+}
+
+// TestWhatNoStreamHadExpiresOnceItIsLookedFor: it is not in the order of expiry
+// when it is accepted. It comes there when it is seen, and by a reopen.
+func TestWhatNoStreamHadExpiresOnceItIsLookedFor(t *testing.T) {
+	dir := t.TempDir()
+	l := open(t, dir)
+	now := time.Now()
+	seen, posted, named := entry(now, "seen"), entry(now, "posted"), entry(now, "named")
+	request := events.NewEventID()
+	update(t, l, func(tx *ledger.Tx) error {
+		return errors.Join(tx.PutEvent(seen), tx.PutEvent(posted), tx.PutEvent(named),
+			tx.PutPost(&ledger.Post{Stream: events.Control, ID: posted.ID}), tx.PutOpenRequest(request, now.Unix(), "r"))
+	})
+	left := func() (n int) {
+		t.Helper()
+		update(t, l, func(tx *ledger.Tx) error { _, err := tx.Expire(now.Add(time.Minute), 100); return err })
+		for _, e := range []*ledger.Entry{seen, posted, named} {
+			if has(t, l, e.ID) {
+				n++
+			}
+		}
+		view(t, l, func(tx *ledger.Tx) error {
+			found, err := tx.Request(request, new(string))
+			if found {
+				n++
+			}
+			return err
+		})
+		return n
+	}
+	if n := left(); n != 4 {
+		t.Errorf("right after they were accepted %d are left, want 4", n)
+	}
+	seen.Acked = true
+	update(t, l, func(tx *ledger.Tx) error { return tx.PutEvent(seen) })
+	if n := left(); n != 3 || has(t, l, seen.ID) {
+		t.Errorf("when one was seen %d are left, want 3", n)
+	}
+	update(t, l, func(tx *ledger.Tx) error {
+		return errors.Join(tx.PutExpiry(named.ID, named.Expires), tx.PutRequest(request, now.Unix(), "closed"))
+	})
+	if n := left(); n != 1 || !has(t, l, posted.ID) {
+		t.Errorf("when one was named and the request closed %d are left, want 1", n)
+	}
+	if err := l.Close(); err != nil {
+		t.Fatal(err)
+	}
+	l = open(t, dir)
+	if n := left(); n != 0 {
+		t.Errorf("after a reopen %d are left, want none", n)
 	}
 }
 
