@@ -18,7 +18,7 @@ const (
 	outboxEvery = time.Second
 	outboxPause = 200 * time.Millisecond
 	outboxBatch = 256
-	// togetherFrom is how many receipts are worth the files that the server makes to
+	// togetherFrom is how many messages are worth the files that the server makes to
 	// store them together.
 	togetherFrom = 12
 	// sendAtOnce is how many messages of one order, or of the outbox, are on
@@ -150,7 +150,7 @@ func (p *Publisher) sendTogether(ctx context.Context, posts []ledger.Post, settl
 	if len(all) < togetherFrom {
 		return false
 	}
-	err := p.bus.PublishTogether(ctx, events.Audit, all)
+	_, err := p.bus.PublishTogether(ctx, events.Audit, all)
 	if err != nil && ctx.Err() == nil {
 		p.log.Warn("publishing receipts together", "first", all[0].ID, "err", err)
 	}
@@ -223,12 +223,21 @@ func (p *Publisher) sendItem(ctx context.Context, req *request, i int, patience 
 	}
 	it.sentAt = now
 	req.mu.Unlock()
-	seq, err := p.send(ctx, it.r.Target.Kind.Stream(), it.r.ID, it.raw)
+	seq, err := p.sendEvent(ctx, it)
 	if err != nil {
 		p.log.Warn("publishing; it stays in the outbox", "event", it.r.ID, "err", err)
 		return
 	}
 	p.acknowledged(req, i, seq)
+}
+
+// sendEvent sends an event by the way of its stream. Lists go each alone: what
+// takes their time is their size.
+func (p *Publisher) sendEvent(ctx context.Context, it *item) (uint64, error) {
+	if s := it.r.Target.Kind.Stream(); s != p.convoy.stream {
+		return p.send(ctx, s, it.r.ID, it.raw)
+	}
+	return p.sendAlong(ctx, it.r.ID, it.raw)
 }
 
 // acknowledged notes that the stream has an event.

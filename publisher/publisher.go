@@ -42,6 +42,7 @@ type Publisher struct {
 	messages    chan *nats.Msg
 	persists    persistQueue
 	receipts    receiptQueue
+	convoy      convoy
 	kick        chan struct{}
 	ctx         context.Context
 	cancel      context.CancelCauseFunc
@@ -84,7 +85,7 @@ func Open(ctx context.Context, nc *nats.Conn, cfg Config) (*Publisher, error) {
 		now: cfg.clock, nc: nc, bus: b,
 		inputs: make(chan func(*loop), 1024), messages: make(chan *nats.Msg, 1<<16), persists: persistQueue{wake: make(chan struct{}, 1)},
 		receipts: receiptQueue{wake: make(chan struct{}, 1)},
-		kick:     make(chan struct{}, 1), stopped: make(chan struct{}),
+		convoy:   convoy{stream: events.Control}, kick: make(chan struct{}, 1), stopped: make(chan struct{}),
 		joinable: map[string]*request{}, causes: map[string]*request{}, inflight: map[events.EventID]flight{}, signed: map[[sha256.Size]byte]*item{},
 		entering: map[string]chan struct{}{}}
 	incarnation := events.NewEventID()

@@ -176,32 +176,33 @@ func together(n int) (all []bus.Identified) {
 func TestMessagesPublishedTogetherAreAllStoredOrNone(t *testing.T) {
 	_, b := start(t)
 	all := together(30)
-	if err := b.PublishTogether(t.Context(), events.Audit, all); err != nil {
+	last, err := b.PublishTogether(t.Context(), events.Audit, all)
+	if err != nil {
 		t.Fatal(err)
 	}
-	if got := info(t, b, events.Audit).Msgs; got != 30 {
-		t.Errorf("stream holds %d messages, want 30", got)
+	if got := info(t, b, events.Audit); got.Msgs != 30 || got.Last != last {
+		t.Errorf("stream holds %d messages to %d, want 30 to %d", got.Msgs, got.Last, last)
 	}
 	// Their ids are known, alone and together.
 	if ack, err := b.Publish(t.Context(), events.Audit, all[7].ID, all[7].Data); err != nil || !ack.Duplicate {
 		t.Errorf("one again: %+v, %v, want a duplicate", ack, err)
 	}
 	mixed := append(together(5), all[7])
-	if err := b.PublishTogether(t.Context(), events.Audit, mixed); !errors.Is(err, bus.ErrRefused) {
+	if _, err := b.PublishTogether(t.Context(), events.Audit, mixed); !errors.Is(err, bus.ErrRefused) {
 		t.Errorf("one that is known among others: %v, want ErrRefused", err)
 	}
 	if got := info(t, b, events.Audit).Msgs; got != 30 {
 		t.Errorf("stream holds %d messages after a refusal, want 30", got)
 	}
-	if err := b.PublishTogether(t.Context(), events.Control, together(2)); !errors.Is(err, bus.ErrRefused) {
+	if _, err := b.PublishTogether(t.Context(), events.Tokens, together(2)); !errors.Is(err, bus.ErrRefused) {
 		t.Errorf("to a stream that does not allow it: %v, want ErrRefused", err)
 	}
 	for _, n := range []int{0, bus.MaxTogether + 1} {
-		if err := b.PublishTogether(t.Context(), events.Audit, together(n)); !errors.Is(err, bus.ErrRefused) {
+		if _, err := b.PublishTogether(t.Context(), events.Audit, together(n)); !errors.Is(err, bus.ErrRefused) {
 			t.Errorf("%d messages: %v, want ErrRefused", n, err)
 		}
 	}
-	if err := b.PublishTogether(t.Context(), events.Audit, together(bus.MaxTogether)); err != nil {
+	if _, err := b.PublishTogether(t.Context(), events.Audit, together(bus.MaxTogether)); err != nil {
 		t.Errorf("as many as there may be: %v", err)
 	}
 }
@@ -209,7 +210,7 @@ func TestMessagesPublishedTogetherAreAllStoredOrNone(t *testing.T) {
 func TestMessagesPublishedTogetherSurviveAKill(t *testing.T) {
 	srv, b := start(t)
 	all := together(20)
-	if err := b.PublishTogether(t.Context(), events.Audit, all); err != nil {
+	if _, err := b.PublishTogether(t.Context(), events.Audit, all); err != nil {
 		t.Fatal(err)
 	}
 	srv.Kill(t)
@@ -231,14 +232,14 @@ func TestPublishTogetherWithoutAnAnswerHasAnUnknownOutcome(t *testing.T) {
 		t.Fatal(err)
 	}
 	proxy.BlackHole()
-	if err := b.PublishTogether(within(t, 50*time.Millisecond), events.Audit, together(3)); !errors.Is(err, bus.ErrUnknownOutcome) {
+	if _, err := b.PublishTogether(within(t, 50*time.Millisecond), events.Audit, together(3)); !errors.Is(err, bus.ErrUnknownOutcome) {
 		t.Errorf("got %v, want ErrUnknownOutcome", err)
 	}
 	proxy.Heal()
 	bustest.Eventually(t, "they arrive after all", func() bool { return info(t, direct, events.Audit).Msgs == 3 })
 	srv.Stop(t)
 	bustest.Eventually(t, "the client notices", func() bool { return !direct.Conn().IsConnected() })
-	if err := direct.PublishTogether(t.Context(), events.Audit, together(3)); !errors.Is(err, bus.ErrUnavailable) {
+	if _, err := direct.PublishTogether(t.Context(), events.Audit, together(3)); !errors.Is(err, bus.ErrUnavailable) {
 		t.Errorf("stopped server: %v, want ErrUnavailable", err)
 	}
 }

@@ -168,12 +168,12 @@ func (b *Bus) wanted(stream events.Stream, s Settings) *config {
 	c := &config{
 		Name: f.StreamName(stream), Storage: jetstream.FileStorage, Retention: jetstream.LimitsPolicy,
 		Discard: jetstream.DiscardNew, DenyDelete: true, DenyPurge: true, AllowDirect: true,
-		MaxConsumers: -1, MaxMsgs: -1, MaxMsgsPerSubject: -1, MaxMsgSize: -1, MaxBytes: -1,
+		AllowAtomicPublish: stream != events.Tokens, // lists are not published together
+		MaxConsumers:       -1, MaxMsgs: -1, MaxMsgsPerSubject: -1, MaxMsgSize: -1, MaxBytes: -1,
 		Duplicates: dedupeWindow, Replicas: s.Replicas,
 	}
 	if stream == events.Audit {
 		c.Description = "events and receipts of fleet " + string(f)
-		c.AllowAtomicPublish = true // receipts come together
 		c.Subjects, c.MaxAge = []string{f.AuditSubject(">")}, s.AuditMaxAge
 		for _, from := range events.EventStreams {
 			// Without a start sequence, nats-server 2.15.2 begins at the time of the

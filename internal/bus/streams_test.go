@@ -237,7 +237,7 @@ func weaknesses(f events.Fleet) []weakness {
 		{"allow_rollup_hdrs", events.Control, func(c *jetstream.StreamConfig) { c.AllowRollup, c.DenyPurge = true, false }, false},
 		{"allow_msg_ttl", events.Control, func(c *jetstream.StreamConfig) { c.AllowMsgTTL = true }, true},
 		{"no_ack", events.Control, func(c *jetstream.StreamConfig) { c.NoAck = true }, false},
-		{"persist_mode", events.Control, func(c *jetstream.StreamConfig) { c.PersistMode = jetstream.AsyncPersistMode }, true},
+		{"persist_mode", events.Tokens, func(c *jetstream.StreamConfig) { c.PersistMode = jetstream.AsyncPersistMode }, true},
 		{"max_msgs", events.Control, func(c *jetstream.StreamConfig) { c.MaxMsgs = 9 }, false},
 		{"max_msgs_per_subject", events.Control, func(c *jetstream.StreamConfig) { c.MaxMsgsPerSubject = 1 }, false},
 		{"max_msg_size", events.Audit, func(c *jetstream.StreamConfig) { c.MaxMsgSize = 1000 }, false},
@@ -252,7 +252,7 @@ func weaknesses(f events.Fleet) []weakness {
 		{"sources", events.Audit, func(c *jetstream.StreamConfig) { c.Sources[1].OptStartSeq = 0 }, false},
 		{"mirror", events.Control, func(c *jetstream.StreamConfig) {
 			c.Mirror = &jetstream.StreamSource{Name: f.StreamName(events.Tokens)}
-			c.Subjects, c.RePublish, c.FirstSeq = nil, nil, 0
+			c.Subjects, c.RePublish, c.FirstSeq, c.AllowAtomicPublish = nil, nil, 0, false
 		}, false},
 		{"subject_transform", events.Control, func(c *jetstream.StreamConfig) {
 			c.SubjectTransform = &jetstream.SubjectTransformConfig{Source: f.EventSubject(events.Control), Destination: "other"}

@@ -35,20 +35,21 @@ const togetherTimeout = 5 * time.Second
 // PublishTogether stores messages as one: all of them or none, in their order, with
 // one flush of the server's disk, which is what a synced stream's time goes into. It
 // costs the server some files that it makes and removes, so it pays from some ten
-// messages on. The stream must allow it; the audit stream does.
+// messages on. The stream must allow it; those of rules and of receipts do.
 //
-// The errors are Publish's. After ErrUnknownOutcome all or none may be stored. One
+// It gives the sequence of the last; the others' are those before it. The errors are
+// Publish's. After ErrUnknownOutcome all or none may be stored. One
 // message whose id the stream knows already makes it ErrRefused: publish each alone
 // then, to learn which.
-func (b *Bus) PublishTogether(ctx context.Context, s events.Stream, all []Identified) error {
+func (b *Bus) PublishTogether(ctx context.Context, s events.Stream, all []Identified) (uint64, error) {
 	if err := ctx.Err(); err != nil {
-		return context.Cause(ctx)
+		return 0, context.Cause(ctx)
 	}
 	if len(all) == 0 || len(all) > MaxTogether {
-		return fmt.Errorf("publishing to %s: %w: %d messages, not 1 to %d", s, ErrRefused, len(all), MaxTogether)
+		return 0, fmt.Errorf("publishing to %s: %w: %d messages, not 1 to %d", s, ErrRefused, len(all), MaxTogether)
 	}
 	if !b.nc.IsConnected() {
-		return fmt.Errorf("publishing to %s: %w: not connected", s, ErrUnavailable)
+		return 0, fmt.Errorf("publishing to %s: %w: not connected", s, ErrUnavailable)
 	}
 	if _, ok := ctx.Deadline(); !ok {
 		var cancel context.CancelFunc
@@ -58,19 +59,20 @@ func (b *Bus) PublishTogether(ctx context.Context, s events.Stream, all []Identi
 	batch := nats.NewInbox()[len(nats.InboxPrefix):]
 	for i, m := range all[:len(all)-1] {
 		if err := b.nc.PublishMsg(b.batched(s, batch, i, m)); err != nil {
-			return fmt.Errorf("publishing to %s: %w: %w", s, ErrUnavailable, err) // without its end it is thrown away
+			return 0, fmt.Errorf("publishing to %s: %w: %w", s, ErrUnavailable, err) // without its end it is thrown away
 		}
 	}
 	last := b.batched(s, batch, len(all)-1, all[len(all)-1])
 	last.Header.Set(headerBatchCommit, "1")
 	reply, err := b.nc.RequestMsgWithContext(ctx, last)
+	var seq uint64
 	if err == nil {
-		err = b.checkBatch(s, reply.Data, len(all))
+		seq, err = b.checkBatch(s, reply.Data, len(all))
 	}
 	if err != nil {
-		return fmt.Errorf("publishing to %s: %w", s, publishError(err))
+		return 0, fmt.Errorf("publishing to %s: %w", s, publishError(err))
 	}
-	return nil
+	return seq, nil
 }
 
 func (b *Bus) batched(s events.Stream, batch string, i int, m Identified) *nats.Msg {
@@ -84,7 +86,7 @@ func (b *Bus) batched(s events.Stream, batch string, i int, m Identified) *nats.
 }
 
 // checkBatch reads the acknowledgement of a batch.
-func (b *Bus) checkBatch(s events.Stream, data []byte, n int) error {
+func (b *Bus) checkBatch(s events.Stream, data []byte, n int) (uint64, error) {
 	var ack struct {
 		Stream string              `json:"stream"`
 		Seq    uint64              `json:"seq"`
@@ -92,13 +94,13 @@ func (b *Bus) checkBatch(s events.Stream, data []byte, n int) error {
 		Error  *jetstream.APIError `json:"error"`
 	}
 	if err := json.Unmarshal(data, &ack); err != nil {
-		return fmt.Errorf("acknowledgement: %w", err)
+		return 0, fmt.Errorf("acknowledgement: %w", err)
 	}
 	if ack.Error != nil {
-		return ack.Error
+		return 0, ack.Error
 	}
-	if ack.Stream != b.fleet.StreamName(s) || ack.Seq == 0 || ack.Count != n {
-		return fmt.Errorf("acknowledged %d messages of stream %q, not %d", ack.Count, ack.Stream, n)
+	if ack.Stream != b.fleet.StreamName(s) || ack.Seq < uint64(n) || ack.Count != n {
+		return 0, fmt.Errorf("acknowledged %d messages of stream %q, not %d", ack.Count, ack.Stream, n)
 	}
-	return nil
+	return ack.Seq, nil
 }

@@ -63,7 +63,7 @@ func revokeForEver(dir, url string) error {
 		return err
 	}
 	failed := make(chan error)
-	for i := range 6 {
+	for i := range 30 { // enough to go in convoys
 		go func() {
 			for j := 0; ; j++ {
 				o := fleettest.Order(target(events.KindUser, "demo", fmt.Sprintf("u%d-%d-%d", os.Getpid(), i, j)))
