@@ -30,16 +30,29 @@ func DecodeState(b []byte) ([]byte, error) {
 }
 
 // TableBytes is what the table of identities occupies.
-func (s *Set) TableBytes() int { return 20 * len(s.index.identities.slots.Load().tags) }
+func (s *Set) TableBytes() (n int) {
+	all := s.index.identities.segments.Load()
+	for i := range all.each {
+		if slots := all.each[i].Load(); slots != nil {
+			n += 16 * len(slots.tags)
+		}
+	}
+	return n
+}
 
 // Probes is how many tags Check reads to find that an identity is not listed.
 func (s *Set) Probes(id events.Identity) (n int) {
-	table := s.index.identities.slots.Load()
-	if table == nil {
+	all := s.index.identities.segments.Load()
+	if all == nil {
 		return 0
 	}
-	for i := table.home(s.index.hash((*[32]byte)(&id)).tag); ; i = (i + 1) % len(table.tags) {
-		if n++; table.tags[i].Load() == tagFree {
+	k := s.index.hash((*[32]byte)(&id))
+	slots := all.each[k.segment()].Load()
+	if slots == nil {
+		return 0
+	}
+	for i := slots.home(k.tag()); ; i = (i + 1) % len(slots.tags) {
+		if n++; slots.tags[i].Load() == tagFree {
 			return n
 		}
 	}

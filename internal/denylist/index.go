@@ -34,7 +34,7 @@ type claimRules struct {
 
 // hits tells whether anything that stands hits the token.
 func (x *index) hits(t *events.Token) bool {
-	if x.identities.slots.Load() != nil && x.identities.find(x.hash((*[32]byte)(&t.Identity))) != nil {
+	if !x.identities.empty() && x.identities.find(x.hash((*[32]byte)(&t.Identity))) != nil {
 		return true
 	}
 	return x.claimHits(t) || x.issuerHits(t)
@@ -50,10 +50,10 @@ func (x *index) claimHits(t *events.Token) bool {
 		if !ok {
 			continue
 		}
-		if c.any.slots.Load() != nil && ruleHits(&c.any, x.hashPair(events.Key{}, key), t) {
+		if !c.any.empty() && ruleHits(&c.any, x.hashPair(events.Key{}, key), t) {
 			return true
 		}
-		if c.bound.slots.Load() != nil && ruleHits(&c.bound, x.hashPair(issuerKey(t), key), t) {
+		if !c.bound.empty() && ruleHits(&c.bound, x.hashPair(issuerKey(t), key), t) {
 			return true
 		}
 	}
@@ -64,7 +64,7 @@ func (x *index) issuerHits(t *events.Token) bool {
 	if c := x.all.Load(); c != nil && c.hits(t) {
 		return true
 	}
-	return x.issuers.slots.Load() != nil && ruleHits(&x.issuers, x.hashPair(issuerKey(t), events.Key{}), t)
+	return !x.issuers.empty() && ruleHits(&x.issuers, x.hashPair(issuerKey(t), events.Key{}), t)
 }
 
 func ruleHits(rules *table[*cutoffs], k hashed, t *events.Token) bool {
@@ -82,11 +82,7 @@ func issuerKey(t *events.Token) events.Key {
 }
 
 func (x *index) hash(key *[32]byte) hashed {
-	tag := maphash.Bytes(x.seed, key[:])
-	if tag < firstTag {
-		tag += firstTag
-	}
-	return hashed{tag, binary.LittleEndian.Uint64(key[8:]) ^ binary.LittleEndian.Uint64(key[24:])}
+	return hashed{maphash.Bytes(x.seed, key[:]), binary.LittleEndian.Uint64(key[8:]) ^ binary.LittleEndian.Uint64(key[24:])}
 }
 
 func (x *index) hashPair(issuer, claim events.Key) hashed {
@@ -94,16 +90,6 @@ func (x *index) hashPair(issuer, claim events.Key) hashed {
 	copy(key[:], issuer[:])
 	copy(key[16:], claim[:])
 	return x.hash(&key)
-}
-
-// listed counts the identities that are refused by identity already.
-func (x *index) listed(ids []events.Identity) (n int) {
-	for i := range ids {
-		if x.identities.find(x.hash((*[32]byte)(&ids[i]))) != nil {
-			n++
-		}
-	}
-	return n
 }
 
 // apply adds the effect of a record that is no lift.

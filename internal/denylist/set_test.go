@@ -76,11 +76,8 @@ func (m *machine) stage(t *rapid.T) {
 	r := drawRecord(t, rapid.IntRange(0, 12).Draw(t, "id"), m.tokens)
 	c := denylist.Cursor{Epoch: "e", Seq: rapid.Uint64().Draw(t, "cursor")}
 	m.cursors[r.Stream] = c
-	isNew, listed := m.model.stage(r)
-	got := m.set.Stage(denylist.Change{Records: []denylist.Record{r}, Cursors: map[events.Stream]denylist.Cursor{r.Stream: c}})
-	if diff := cmp.Diff([]denylist.Staged{{New: isNew, Listed: listed}}, got); diff != "" {
-		t.Fatalf("Stage: %s", diff)
-	}
+	m.model.stage(r)
+	m.set.Stage(denylist.Change{Records: []denylist.Record{r}, Cursors: map[events.Stream]denylist.Cursor{r.Stream: c}})
 }
 
 func (m *machine) commit(t *rapid.T) {

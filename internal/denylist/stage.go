@@ -24,31 +24,21 @@ type Change struct {
 	Synced bool
 }
 
-// Staged says what became of one record.
-type Staged struct {
-	// New is false when the event was known. It then changes nothing, under
-	// whatever sequence it came.
-	New bool
-	// Listed is how many of the record's identities other standing events had
-	// listed before.
-	Listed int
-}
-
-// Stage takes a Change and says what became of each of its records, in their
-// order. When it returns, Check goes by it; the next Commit makes it durable.
+// Stage takes a Change. When it returns, Check goes by it; the next Commit makes
+// it durable. A record of an event that is known changes nothing, under whatever
+// sequence it comes.
 //
 // An event to park that finds no room is not kept, though the position moves on:
 // ParkedRefused then rises, and the caller must not call the set complete.
 //
 // Stage panics on a record, parked event or cursor whose stream or kind is none
 // of those in package events: the file has no number for it.
-func (s *Set) Stage(c Change) []Staged {
+func (s *Set) Stage(c Change) {
 	c.check()
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	out := make([]Staged, len(c.Records))
 	for i := range c.Records {
-		out[i] = s.stageLocked(&c.Records[i])
+		s.stageLocked(&c.Records[i])
 	}
 	maps.Copy(s.cursors, c.Cursors)
 	s.parkLocked(c.Park, c.Unpark)
@@ -57,7 +47,6 @@ func (s *Set) Stage(c Change) []Staged {
 	}
 	s.synced = s.synced || c.Synced
 	s.staged.changed = s.staged.changed || c.Synced || len(c.Cursors) > 0 || len(c.Park) > 0
-	return out
 }
 
 func (c *Change) check() {
@@ -80,18 +69,16 @@ func (c *Change) check() {
 	}
 }
 
-func (s *Set) stageLocked(r *Record) Staged {
+func (s *Set) stageLocked(r *Record) {
 	if _, ok := s.known[r.ID]; ok {
-		return Staged{}
+		return
 	}
-	st := Staged{New: true, Listed: s.index.listed(r.Target.Identities)}
 	s.staged.records[r.ID] = *r
 	s.addLocked(r, r.account())
 	if r.isLift() {
 		s.settleLocked(r.Target.Lifted)
 		s.index.compact()
 	}
-	return st
 }
 
 // addLocked makes an event known that was not, and gives it its effect unless
