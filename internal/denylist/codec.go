@@ -78,7 +78,8 @@ func appendRecord(b []byte, r *Record) []byte {
 	return b
 }
 
-// decodeRecord is the inverse of appendRecord. It keeps no reference to b.
+// decodeRecord is the inverse of appendRecord. It keeps no reference to b, and
+// uses the room that r has for identities.
 func decodeRecord(b []byte, r *Record) error {
 	d := decoder{b: b}
 	t := &r.Target
@@ -91,10 +92,12 @@ func decodeRecord(b []byte, r *Record) error {
 	}
 	t.Claim, t.Value = d.string(), d.string()
 	copy(t.Lifted[:], d.bytes(len(t.Lifted)))
-	if n := d.count(len(events.Identity{})); n > 0 {
-		t.Identities = make([]events.Identity, n)
-		for i := range t.Identities {
-			copy(t.Identities[i][:], d.bytes(len(t.Identities[i])))
+	const size = len(events.Identity{})
+	if n := d.count(size); n > 0 {
+		ids := d.bytes(n * size)
+		t.Identities = slices.Grow(t.Identities[:0], n)
+		for i := range n {
+			t.Identities = append(t.Identities, events.Identity(ids[i*size:]))
 		}
 	}
 	if code == 0 || int(code) >= len(kindCodes) {

@@ -31,10 +31,10 @@ func DecodeState(b []byte) ([]byte, error) {
 
 // TableBytes is what the table of identities occupies.
 func (s *Set) TableBytes() (n int) {
-	all := s.index.identities.segments.Load()
+	all := s.index.identities.once.segments.Load()
 	for i := range all.each {
 		if slots := all.each[i].Load(); slots != nil {
-			n += 16 * len(slots.tags)
+			n += 12 * len(slots.tags)
 		}
 	}
 	return n
@@ -42,7 +42,7 @@ func (s *Set) TableBytes() (n int) {
 
 // Probes is how many tags Check reads to find that an identity is not listed.
 func (s *Set) Probes(id events.Identity) (n int) {
-	all := s.index.identities.segments.Load()
+	all := s.index.identities.once.segments.Load()
 	if all == nil {
 		return 0
 	}
@@ -56,4 +56,14 @@ func (s *Set) Probes(id events.Identity) (n int) {
 			return n
 		}
 	}
+}
+
+// WithIdentities gives a state that says how many identities the set has.
+func WithIdentities(state []byte, n uint64) ([]byte, error) {
+	s, err := decodeState(state)
+	if err != nil {
+		return nil, err
+	}
+	s.identities = n
+	return s.encode(), nil
 }

@@ -12,9 +12,8 @@ import (
 // index is what Check reads: tables of what stands. It has one writer at a
 // time and any number of readers.
 type index struct {
-	seed maphash.Seed
-	// identities counts, for each identity, the events that list it.
-	identities table[uint32]
+	seed       maphash.Seed
+	identities listed
 	// claims are the names on which there are rules; the list is replaced, never
 	// changed.
 	claims atomic.Pointer[[]*claimRules]
@@ -34,7 +33,7 @@ type claimRules struct {
 
 // hits tells whether anything that stands hits the token.
 func (x *index) hits(t *events.Token) bool {
-	if !x.identities.empty() && x.identities.find(x.hash((*[32]byte)(&t.Identity))) != nil {
+	if !x.identities.once.empty() && x.identities.once.find(x.hash((*[32]byte)(&t.Identity))) != nil {
 		return true
 	}
 	return x.claimHits(t) || x.issuerHits(t)
@@ -99,13 +98,19 @@ func (x *index) apply(r *Record) {
 		x.eachRule(r, x.addRule)
 		return
 	}
-	for i := range r.Target.Identities {
-		k := x.hash((*[32]byte)(&r.Target.Identities[i]))
-		if n := x.identities.find(k); n != nil {
-			*n++
-		} else {
-			x.identities.insert(k, 1)
+	if len(r.Target.Identities) > 0 {
+		x.eachHash(r.Target.Identities, x.identities.add)
+	}
+}
+
+// eachHash calls fn with the hashes of identities, some at a time.
+func (x *index) eachHash(ids []events.Identity, fn func(some []hashed)) {
+	var some [together]hashed
+	for ids := range slices.Chunk(ids, together) {
+		for i := range ids {
+			some[i] = x.hash((*[32]byte)(&ids[i]))
 		}
+		fn(some[:len(ids)])
 	}
 }
 
@@ -117,13 +122,11 @@ func (x *index) unapply(r *Record) {
 		x.eachRule(r, x.removeRule)
 		return
 	}
-	for i := range r.Target.Identities {
-		k := x.hash((*[32]byte)(&r.Target.Identities[i]))
-		n := x.identities.find(k)
-		if *n--; *n == 0 {
+	x.eachHash(r.Target.Identities, func(some []hashed) {
+		for _, k := range some {
 			x.identities.remove(k)
 		}
-	}
+	})
 }
 
 // eachRule calls change for each table and key under which the rule is found;
@@ -217,4 +220,4 @@ func (x *index) compact() {
 }
 
 // len is how many identities and rules stand.
-func (x *index) len() int { return x.identities.len() + x.rules }
+func (x *index) len() int { return x.identities.once.len() + x.rules }

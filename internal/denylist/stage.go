@@ -74,36 +74,31 @@ func (s *Set) stageLocked(r *Record) {
 		return
 	}
 	s.staged.records[r.ID] = *r
-	s.addLocked(r, r.account())
+	s.addLocked(r, r.account(), true)
 	if r.isLift() {
 		s.settleLocked(r.Target.Lifted)
 		s.index.compact()
 	}
 }
 
-// addLocked makes an event known that was not, and gives it its effect unless
-// it is lifted already. Staging and loading both end here.
-func (s *Set) addLocked(r *Record, a account) {
+// addLocked makes an event known that was not, and tells whether it is to have
+// its effect: it does not while it is lifted. apply gives it that; a caller who
+// says no does so itself. Staging and loading both end here.
+func (s *Set) addLocked(r *Record, a account, apply bool) (applied bool) {
 	p := placeOf(r)
 	if p.lift {
 		s.lifts[r.Target.Lifted]++
 	} else if s.lifts[r.ID] == 0 {
-		s.index.apply(r)
 		p.applied = true
+		if apply {
+			s.index.apply(r)
+		}
 	}
 	s.known[r.ID] = p
 	total := s.hours[p.hour]
 	total.add(a)
 	s.hours[p.hour] = total
-}
-
-// restore takes a record from the file. Lifts take effect once all are known.
-func (s *Set) restore(r *Record, a account) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if _, ok := s.known[r.ID]; !ok {
-		s.addLocked(r, a)
-	}
+	return p.applied
 }
 
 // settleLocked makes the index agree with whether the event stands. When the

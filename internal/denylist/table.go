@@ -39,6 +39,8 @@ type segments[V any] struct {
 	each [numSegments]atomic.Pointer[slots[V]]
 	// live are the entries of all segments; the writer's.
 	live int
+	room room[V]
+	sink atomic.Uint32 // see near
 }
 
 // slots keeps tags apart from the rest: a reader that finds nothing has read
@@ -104,7 +106,7 @@ func (all *segments[V]) insert(k hashed, v V) {
 	at := &all.each[k.segment()]
 	s := at.Load()
 	if s == nil || (s.used+1)*4 > len(s.tags)*3 {
-		s = s.copyFor(s.entries() + 1)
+		s = all.copyFor(k.segment(), s, s.entries()+1)
 		s.put(k.tag(), k.check, v)
 		at.Store(s)
 		return
@@ -137,9 +139,17 @@ func (t *table[V]) compact() {
 		case s.live == 0:
 			all.each[i].Store(nil)
 		case s.live*4 < len(s.tags):
-			all.each[i].Store(s.copyFor(s.live))
+			all.each[i].Store(all.copyFor(i, s, s.live))
 		}
 	}
+}
+
+// entries counts the entries of all segments.
+func (all *segments[V]) entries() (n int) {
+	for i := range all.each {
+		n += all.each[i].Load().entries()
+	}
+	return n
 }
 
 func (s *slots[V]) entries() int {
@@ -186,10 +196,10 @@ func (s *slots[V]) put(tag uint32, check uint64, v V) {
 	s.used++
 }
 
-// copyFor copies the entries to new slots of which n entries fill half.
-func (s *slots[V]) copyFor(n int) *slots[V] {
-	size := max(2*n, 4)
-	c := &slots[V]{tags: make([]atomic.Uint32, size), checks: make([]uint64, size), values: make([]V, size)}
+// copyFor copies the entries of a segment to new slots of which n entries fill
+// half.
+func (all *segments[V]) copyFor(segment int, s *slots[V], n int) *slots[V] {
+	c := all.room.take(segment, max(2*n, 4))
 	if s == nil {
 		return c
 	}
