@@ -55,9 +55,14 @@ func appendString[S ~string](b []byte, s S) []byte {
 }
 
 // appendRecord encodes all of a record but its id, stream and sequence, which
-// are its key.
+// are its key. It leaves room for a checksum.
 func appendRecord(b []byte, r *Record) []byte {
 	t := &r.Target
+	size := 64 + len(r.KeyID) + len(t.Realm) + len(t.Claim) + len(t.Value) + len(t.Identities)*len(events.Identity{})
+	for _, iss := range t.Issuers {
+		size += 2 + len(iss)
+	}
+	b = slices.Grow(b, size)
 	b = append(b, byte(max(slices.Index(kindCodes, t.Kind), 0)))
 	b = appendString(b, r.KeyID)
 	b = binary.AppendVarint(b, r.NotBefore)
@@ -71,7 +76,6 @@ func appendRecord(b []byte, r *Record) []byte {
 	b = appendString(b, t.Value)
 	b = append(b, t.Lifted[:]...)
 	b = binary.AppendUvarint(b, uint64(len(t.Identities)))
-	b = slices.Grow(b, len(t.Identities)*len(events.Identity{})+4)
 	for i := range t.Identities {
 		b = append(b, t.Identities[i][:]...)
 	}

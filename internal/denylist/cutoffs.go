@@ -31,12 +31,14 @@ type cutoffs struct {
 	issued, auth, unissued atomic.Int64
 	// always is set while a rule without a cutoff stands.
 	always atomic.Bool
-	// rules is the writer's.
+	// rules are the writer's. The first lies in only, where most are alone.
 	rules []rule
+	only  [1]rule
 }
 
 func newCutoffs(r rule) *cutoffs {
 	c := &cutoffs{}
+	c.rules = c.only[:0]
 	c.add(r)
 	return c
 }

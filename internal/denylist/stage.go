@@ -73,8 +73,9 @@ func (s *Set) stageLocked(r *Record) {
 	if _, ok := s.known[r.ID]; ok {
 		return
 	}
-	s.staged.records[r.ID] = *r
-	s.addLocked(r, r.account(), true)
+	content := appendRecord(nil, r)
+	s.staged.records[r.ID] = unwritten{placeOf(r), content}
+	s.addLocked(r, accountOf(r.ID[:], content), true)
 	if r.isLift() {
 		s.settleLocked(r.Target.Lifted)
 		s.index.compact()
@@ -136,12 +137,12 @@ func (s *Set) settleAll() {
 
 // recordLocked finds a known event's record where it is now.
 func (s *Set) recordLocked(id events.EventID, p place) (Record, error) {
-	if r, ok := s.staged.records[id]; ok {
-		return r, nil
+	if u, ok := s.staged.records[id]; ok {
+		return u.record(id), nil
 	}
 	if s.inflight != nil {
-		if r, ok := s.inflight.records[id]; ok {
-			return r, nil
+		if u, ok := s.inflight.records[id]; ok {
+			return u.record(id), nil
 		}
 	}
 	if s.store == nil {

@@ -237,11 +237,6 @@ func (p place) key(id events.EventID) []byte {
 	return append(binary.BigEndian.AppendUint64(nil, p.seq), id[:]...)
 }
 
-func putRecord(b *bolt.Bucket, p place, r *Record) error {
-	key := p.key(r.ID)
-	return b.Put(key, seal(key, appendRecord(nil, r)))
-}
-
 // readRecord decodes what lies under key in the bucket called name into a new r,
 // and gives its encoding.
 func readRecord(name, key, sealed []byte, r *Record) (content []byte, err error) {
