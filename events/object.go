@@ -11,7 +11,7 @@ import (
 // there.
 type value struct {
 	doc *document
-	at  int
+	at  int32
 }
 
 func (v value) absent() bool { return v.doc == nil }

@@ -3,6 +3,7 @@ package events
 import (
 	"encoding/binary"
 	"errors"
+	"math"
 	"math/bits"
 	"sync"
 	"unicode/utf16"
@@ -20,7 +21,7 @@ type document struct {
 	nodes []node
 	// unescaped has the characters of the strings that are not their own text.
 	unescaped []byte
-	// decoded is where decode puts a text.
+	// decoded is where decodeText puts a text.
 	decoded []byte
 }
 
@@ -30,9 +31,9 @@ type node struct {
 	// elsewhere tells that start and end are places in unescaped.
 	elsewhere bool
 	// start and end are the value's place in the text; a string's without quotes.
-	start, end int
+	start, end int32
 	// next is the node behind this one and all that is within it.
-	next int
+	next int32
 }
 
 // form is the first byte of a value's text, or number.
@@ -60,16 +61,21 @@ var (
 	errSurrogate = errors.New("half of a surrogate pair")
 )
 
-var documents = sync.Pool{New: func() any { return new(document) }}
+// documents begin with room for a token or a rule.
+var documents = sync.Pool{New: func() any {
+	return &document{nodes: make([]node, 0, 64), decoded: make([]byte, 0, 1024)}
+}}
 
 func newDocument() *document { return documents.Get().(*document) }
 
-// maxKept is how much memory a released document keeps at most, in each of its
-// parts: enough for a full list.
-const maxKept = 64 << 10
+// What a released document keeps at most: enough for a full list.
+const (
+	maxKeptBytes = 64 << 10
+	maxKeptNodes = 4 << 10
+)
 
 func (d *document) release() {
-	if cap(d.nodes) > maxKept/16 || cap(d.unescaped) > maxKept || cap(d.decoded) > maxKept {
+	if cap(d.nodes) > maxKeptNodes || cap(d.unescaped) > maxKeptBytes || cap(d.decoded) > maxKeptBytes {
 		return
 	}
 	d.text = nil
@@ -81,12 +87,11 @@ func (d *document) release() {
 // escaped halves of surrogate pairs as U+FFFD, by which strings that differ, such
 // as the jti of two tokens, would become one.
 func (d *document) scan(text []byte) (object, error) {
-	d.text, d.nodes, d.unescaped = text, d.nodes[:0], d.unescaped[:0]
-	at := d.skipBlanks(0)
-	if d.byteAt(at) != '{' {
+	if len(text) > math.MaxInt32 {
 		return object{}, errNotObject
 	}
-	at, err := d.value(at, 0)
+	d.text, d.nodes, d.unescaped = text, d.nodes[:0], d.unescaped[:0]
+	at, err := d.value(d.skipBlanks(0), 0)
 	if err != nil {
 		return object{}, err
 	}
@@ -136,7 +141,8 @@ func (d *document) value(at, depth int) (int, error) {
 }
 
 func (d *document) add(f form, start, end int) {
-	d.nodes = append(d.nodes, node{form: f, start: start, end: end, next: len(d.nodes) + 1})
+	next := int32(len(d.nodes) + 1)
+	d.nodes = append(d.nodes, node{form: f, start: int32(start), end: int32(end), next: next})
 }
 
 func (d *document) container(at, depth int) (int, error) {
@@ -152,7 +158,7 @@ func (d *document) container(at, depth int) (int, error) {
 		var err error
 		switch c := d.byteAt(at); {
 		case c == closing:
-			d.nodes[self].end, d.nodes[self].next = at+1, len(d.nodes)
+			d.nodes[self].end, d.nodes[self].next = int32(at+1), int32(len(d.nodes))
 			return at + 1, nil
 		case first:
 		case c == ',':
@@ -345,8 +351,8 @@ func codeUnit(b []byte) rune {
 	return unit
 }
 
-// decode gives the bytes that part encodes in base64url. They stand in the
-// document until decode is called again.
+// decodeText gives the bytes that part encodes in base64url. They stand in the
+// document until decodeText is called again.
 func decodeText[T ~string | ~[]byte](d *document, part T) ([]byte, error) {
 	b, err := appendDecoded(d.decoded[:0], part)
 	if err == nil {
