@@ -13,7 +13,7 @@ func TestTextsThatAreNotOneObjectAreRefused(t *testing.T) {
 		"\ufeff{}": errNotObject, "\v{}": errNotObject, "{}{}": errTail, "{} x": errTail, "{}\x00": errTail, "{}\u00a0": errTail,
 		`{`: errNotObject, `{"a`: errNotObject, `{"a"`: errNotObject, `{"a":`: errNotObject, `{"a":1`: errNotObject, `{"a":1,`: errNotObject,
 		`{"a":1]`: errNotObject, `{"a":1,}`: errNotObject, `{,}`: errNotObject, `{a:1}`: errNotObject, `{1:1}`: errNotObject,
-		`{"a" 1}`: errNotObject, `{"a":}`: errNotObject, `{"a":1 "b":2}`: errNotObject, `{"a":1;"b":2}`: errNotObject,
+		`{"a" 1}`: errNotObject, `{"a";1}`: errNotObject, `{"a",1}`: errNotObject, `{'a":1}`: errNotObject, `{ax":1}`: errNotObject, `{"a":}`: errNotObject, `{"a":1 "b":2}`: errNotObject, `{"a":1;"b":2}`: errNotObject,
 		`{"a":[}`: errNotObject, `{"a":[1,]}`: errNotObject, `{"a":[,1]}`: errNotObject, `{"a":[1 2]}`: errNotObject, `{"a":[1}}`: errNotObject,
 		`{"a":tru}`: errNotObject, `{"a":TRUE}`: errNotObject, `{"a":truee}`: errNotObject, `{"a":fals}`: errNotObject, `{"a":nil}`: errNotObject,
 		`{"a":01}`: errNotObject, `{"a":-01}`: errNotObject, `{"a":-}`: errNotObject, `{"a":+1}`: errNotObject, `{"a":.5}`: errNotObject, `{"a":1.}`: errNotObject,
