@@ -100,7 +100,8 @@ func (a *Agent) start() error {
 			cursors[s] = follow.Cursor(c)
 		}
 	}
-	l := &loop{Agent: a, ctx: ctx, core: newCore(a.cfg.bound(), cursors, a.set.Has)}
+	l := &loop{Agent: a, ctx: ctx, core: newCore(a.cfg.bound(), cursors, a.set.Has),
+		reader: follow.NewReader(ctx, a.bus, a.keys.Load, a.done.Go)}
 	l.restore()
 	unsubscribe, err := a.subscribe()
 	if err != nil {

@@ -19,8 +19,9 @@ import (
 // goroutines of their own and hand their outcome back as an input.
 type loop struct {
 	*Agent
-	ctx  context.Context
-	core *core
+	ctx    context.Context
+	core   *core
+	reader *follow.Reader
 
 	reporter reporter
 	// durable is where the disk is: positions are reported from it, after the
@@ -46,13 +47,11 @@ type loop struct {
 }
 
 const (
-	tickEvery    = 100 * time.Millisecond
-	expireEvery  = time.Minute
-	commitRetry  = time.Second
-	keysAtMost   = time.Second
-	readMessages = 1000
-	readBytes    = 4 << 20
-	readTimeout  = 10 * time.Second
+	tickEvery   = 100 * time.Millisecond
+	expireEvery = time.Minute
+	commitRetry = time.Second
+	keysAtMost  = time.Second
+	keysTimeout = 10 * time.Second
 )
 
 // restore takes up what the file held.
@@ -403,21 +402,20 @@ func (l *loop) reached(step string, n int) {
 
 // read starts a read of a stream; its outcome comes back as an input.
 func (l *loop) read(s events.Stream, f follow.Fetch) {
-	l.done.Go(func() {
-		ctx, cancel := context.WithTimeout(l.ctx, readTimeout)
-		defer cancel()
-		batch, err := l.bus.Read(ctx, s, f.From, readMessages, readBytes)
-		if err != nil {
-			l.input(func(l *loop) { l.core.failed(s) })
-			return
-		}
-		keys, fleet := l.keys.Load(), l.cfg.fleet()
-		out := follow.Batch{Complete: batch.Complete && !batch.Broken, Messages: make([]follow.Message, len(batch.Messages))}
-		for i, m := range batch.Messages {
-			out.Messages[i] = follow.Decode(keys, fleet, m.Seq, m.Data)
-		}
-		l.input(func(l *loop) { l.perform(l.core.fetched(s, out)) })
+	l.reader.Start(s, f, func(b follow.Batch, err error) {
+		l.input(func(l *loop) { l.fetched(s, b, err) })
 	})
+}
+
+func (l *loop) fetched(s events.Stream, b follow.Batch, err error) {
+	if err != nil {
+		l.core.failed(s)
+		return
+	}
+	l.perform(l.core.fetched(s, b))
+	if b.Keys != l.keys.Load() {
+		l.retryParked() // it may have parked what the new keys open
+	}
 }
 
 // refreshKeys reads the key set anew when err says that a key is missing, at
@@ -429,7 +427,7 @@ func (l *loop) refreshKeys(err error) {
 	}
 	l.refreshing, l.keysAt = true, now.mono
 	l.done.Go(func() {
-		ctx, cancel := context.WithTimeout(l.ctx, readTimeout)
+		ctx, cancel := context.WithTimeout(l.ctx, keysTimeout)
 		defer cancel()
 		keys, err := l.cfg.Keys.Keys(ctx)
 		l.input(func(l *loop) { l.refreshed(keys, err) })
