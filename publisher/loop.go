@@ -297,6 +297,9 @@ func (l *loop) heard(m *nats.Msg) {
 		l.log.Warn("status refused", "subject", m.Subject)
 		return
 	}
+	if s.Moment == events.Hello {
+		l.saidHello()
+	}
 	l.askAgain(id, l.roster.status(s, now))
 	l.lookAt(l.roster.members[id])
 }
