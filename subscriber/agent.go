@@ -219,7 +219,7 @@ func (a *Agent) ObserveRefresh(id events.Identity, r events.RefreshToken) error 
 	return a.do(func(l *loop) {
 		l.set.Stage(denylist.Change{Observed: []denylist.Observed{{Identity: id, Realm: r.Realm, User: r.User,
 			Expires: r.Expires, IssuedAt: now}}})
-		l.commitSoon()
+		l.commits.dirty, l.settling = true, true
 	})
 }
 
