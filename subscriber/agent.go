@@ -100,7 +100,8 @@ func (a *Agent) start() error {
 			cursors[s] = follow.Cursor(c)
 		}
 	}
-	l := &loop{Agent: a, ctx: ctx, core: newCore(a.cfg.bound(), cursors, a.set.Has)}
+	l := &loop{Agent: a, ctx: ctx, core: newCore(a.cfg.bound(), cursors, a.set.Has),
+		reader: follow.NewReader(ctx, a.bus, a.keys.Load, a.done.Go)}
 	l.restore()
 	unsubscribe, err := a.subscribe()
 	if err != nil {
@@ -218,7 +219,7 @@ func (a *Agent) ObserveRefresh(id events.Identity, r events.RefreshToken) error 
 	return a.do(func(l *loop) {
 		l.set.Stage(denylist.Change{Observed: []denylist.Observed{{Identity: id, Realm: r.Realm, User: r.User,
 			Expires: r.Expires, IssuedAt: now}}})
-		l.commitSoon()
+		l.commits.dirty, l.settling = true, true
 	})
 }
 

@@ -149,9 +149,12 @@ const clockStep = 500 * time.Millisecond
 
 // take turns what a stream says into effects, and keeps what is counted.
 func (c *core) take(s events.Stream, step follow.Step) effects {
-	e := effects{cursors: map[events.Stream]follow.Cursor{}}
-	for _, m := range step.Apply {
-		e.apply = append(e.apply, applied{s, m})
+	var e effects
+	if len(step.Apply) > 0 {
+		e.apply = make([]applied, len(step.Apply))
+	}
+	for i, m := range step.Apply {
+		e.apply[i] = applied{s, m}
 	}
 	for _, m := range step.Reject {
 		c.fault(&e, refusal{place{s, m.Seq}, false, m.Err})
@@ -163,7 +166,7 @@ func (c *core) take(s events.Stream, step follow.Step) effects {
 		c.park(&e, place{s, m.Seq}, m)
 	}
 	if step.Moved {
-		e.cursors[s] = step.Cursor
+		e.cursors = map[events.Stream]follow.Cursor{s: step.Cursor}
 	}
 	if step.Fetch != nil {
 		e.fetch = map[events.Stream]follow.Fetch{s: *step.Fetch}

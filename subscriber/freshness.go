@@ -18,8 +18,8 @@ type instant struct {
 const maxOffset = 15 * time.Minute
 
 // maxPending is how many beacons of one publisher wait to be covered. They come
-// once a second and matter for the bound only.
-const maxPending = 32
+// ten times a second at most and matter for the bound only.
+const maxPending = 64
 
 // freshness derives how old the agent's knowledge is from the beacons it hears.
 // It is a plain state machine and not safe for concurrent use.

@@ -29,6 +29,10 @@ type Server struct {
 // Option changes the server's options before it starts.
 type Option func(*server.Options)
 
+// Unsynced leaves out the sync at every write, for benchmarks that fill a stream
+// first and measure something else.
+func Unsynced(o *server.Options) { o.SyncAlways = false }
+
 // Start starts a server on a free loopback port and stops it when the test ends.
 func Start(t testing.TB, options ...Option) *Server {
 	t.Helper()
