@@ -2,6 +2,7 @@ package publisher
 
 import (
 	"context"
+	"crypto/sha256"
 	"errors"
 	"fmt"
 	"slices"
@@ -254,7 +255,7 @@ func (p *Publisher) accept(o *Order, drafts []draft, key, cause string) (*reques
 		r.ID, r.Txn, r.Issuer, r.Fleet = events.NewEventID(), req.txn, p.cfg.Issuer, p.fleet
 		r.Reason, r.Initiator, r.Cause = o.Reason, o.Initiator, cause
 		req.items = append(req.items, &item{r: r})
-		req.tally.events[r.ID] = &tallied{stream: r.Target.Kind.Stream(), kind: r.Target.Kind, tokens: d.tokens}
+		req.tally.expect(r.ID, &tallied{stream: r.Target.Kind.Stream(), kind: r.Target.Kind, tokens: d.tokens})
 	}
 	req.record = newRecord(o, req, now)
 	posts := make([]ledger.Post, len(req.items))
@@ -269,18 +270,24 @@ func (p *Publisher) accept(o *Order, drafts []draft, key, cause string) (*reques
 		}
 		return nil, fmt.Errorf("%w: %w", ErrStorage, err)
 	}
+	sums := make([][sha256.Size]byte, len(req.items))
+	for i, it := range req.items {
+		sums[i] = sha256.Sum256(it.raw)
+	}
 	p.mu.Lock()
 	p.joinable[key] = req
 	for i, it := range req.items {
-		p.inflight[it.r.ID] = flight{req, i}
+		p.inflight[it.r.ID] = flight{req, i, sums[i]}
+		p.signed[sums[i]] = it
 	}
 	if cause != "" {
 		p.causes[cause] = req
 	}
 	p.mu.Unlock()
-	// The outbox sends what the loop expects only. A publisher that closes just now
-	// sends it after its next start.
-	p.ask(func(l *loop) { l.accepted(req, posts) })
+	// It is in the loop's queue before anything that publishing can bring there. The
+	// outbox sends what the loop expects only. A publisher that closes just now sends
+	// it after its next start.
+	p.input(func(l *loop) { l.accepted(req, posts) })
 	return req, nil
 }
 
@@ -325,9 +332,8 @@ func (l *loop) accepted(req *request, posts []ledger.Post) {
 	for i, it := range req.items {
 		l.entries[it.r.ID] = &entry{stream: posts[i].Stream, expires: it.r.Expires, own: true, order: posts[i].Order,
 			keyID: l.cfg.Signer.Public().ID}
-		l.byEvent[it.r.ID] = req.tally
 	}
-	l.tallies[req.txn] = req.tally
+	l.tallies.add(req.tally)
 }
 
 // publish sends the events of an order that were not sent yet. What fails stays
@@ -364,7 +370,7 @@ func (p *Publisher) await(ctx context.Context, o *Order, req *request, replayed 
 		if o.Wait == WaitNone {
 			l.applyOwn(req)
 		}
-		w = l.wait(req.tally, o.Wait)
+		w = l.wait(req.tally, o.Wait, o.Wait == WaitNone && !replayed)
 	}) {
 		// It stays accepted; the next start goes on with it.
 		return p.result(req, events.Outcome{Applied: []events.Application{}}, replayed), ErrQueued

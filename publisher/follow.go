@@ -1,6 +1,7 @@
 package publisher
 
 import (
+	"crypto/sha256"
 	"math/rand/v2"
 	"slices"
 	"time"
@@ -10,6 +11,48 @@ import (
 	"github.com/rescind/rescind/internal/follow"
 	"github.com/rescind/rescind/publisher/ledger"
 )
+
+// decode is follow.Decode, without verifying once more what was signed here: most
+// of what a publisher hears is its own.
+func (p *Publisher) decode(seq uint64, raw []byte) follow.Message {
+	sum := sha256.Sum256(raw)
+	p.mu.Lock()
+	it := p.signed[sum]
+	p.mu.Unlock()
+	if keys := p.keys.Load(); it == nil || !p.trustsItself(keys) {
+		return follow.Decode(keys, p.fleet, seq, raw)
+	}
+	return follow.Message{Seq: seq, Raw: raw, Hash: sum, Event: &it.r, KeyID: p.cfg.Signer.Public().ID}
+}
+
+// selfTrust is whether the publisher's own key has, in a key set, the bounds within
+// which it signs: the fleet may have taken it out of use, or bound it more closely.
+type selfTrust struct {
+	keys *events.KeySet
+	ok   bool
+}
+
+func (p *Publisher) trustsItself(keys *events.KeySet) bool {
+	known := p.selfTrust.Load()
+	if known == nil || known.keys != keys {
+		own := p.cfg.Signer.Public()
+		known = &selfTrust{keys, slices.ContainsFunc(keys.All(), func(k *events.PublicKey) bool {
+			return k.ID == own.ID && k.Publisher == own.Publisher && slices.Equal(k.Kinds, own.Kinds)
+		})}
+		p.selfTrust.Store(known)
+	}
+	return known.ok
+}
+
+// live takes a message from the live subject. While too much waits for the disk
+// it is passed over: the follower stands still, and reads it later.
+func (l *loop) live(s events.Stream, m follow.Message) {
+	if l.persists.full() {
+		l.held = true
+		return
+	}
+	l.perform(s, l.streams[s].Live(m.Heard(s, l.now())))
+}
 
 // perform carries out what a stream's state machine says.
 func (l *loop) perform(s events.Stream, step follow.Step) {
@@ -32,13 +75,15 @@ func (l *loop) perform(s events.Stream, step follow.Step) {
 	if len(job.entries)+len(job.posts) > 0 || job.cursors != nil {
 		l.persists.put(job)
 	}
-	if step.Fetch != nil {
+	switch {
+	case step.Fetch == nil:
+	case l.persists.full():
+		l.streams[s].Failed() // the next tick asks again
+	default:
 		l.read(s, *step.Fetch)
 	}
-	if len(step.Apply) > 0 {
-		for _, m := range l.roster.members {
-			l.lookAt(m)
-		}
+	if epoch := l.streams[s].Cursor().Epoch; l.tallies.furthest[s].Epoch != epoch {
+		l.tallies.enter(s, epoch, l.roster.members, l.mono())
 	}
 }
 
@@ -64,13 +109,8 @@ func (l *loop) apply(s events.Stream, m follow.Message, job *persist) {
 	if m.Event.Target.Kind == events.KindLift {
 		l.unjoin(m.Event.Target.Lifted)
 	}
-	if t := l.byEvent[id]; t != nil {
-		te := t.events[id]
-		te.seq, te.epoch = m.Seq, l.streams[s].Cursor().Epoch
-		l.countTokens(t, te)
-		if t.reached() {
-			t.reachedAt = l.mono()
-		}
+	if t := l.tallies.byEvent[id]; t != nil {
+		l.reached(t, t.events[id], m.Seq)
 	}
 	if expired {
 		return
@@ -78,6 +118,22 @@ func (l *loop) apply(s events.Stream, m follow.Message, job *persist) {
 	job.entries = append(job.entries, ledger.Entry{ID: id, Stream: s, Seq: m.Seq, Expires: e.expires,
 		Own: e.own, Acked: true, Raw: m.Raw})
 	l.set.Stage(denylist.Change{Records: []denylist.Record{denylist.RecordOf(m.Event, m.KeyID, s, m.Seq)}})
+}
+
+// reached takes one of a tally's events that stands in the stream, where agents may
+// have been before.
+func (l *loop) reached(t *tally, e *tallied, seq uint64) {
+	l.tallies.reached(t, e, l.streams[e.stream].Cursor().Epoch, seq)
+	l.countTokens(t, e)
+	if !t.reached() {
+		return
+	}
+	t.reachedAt = l.mono()
+	if l.tallies.overtaken(t) {
+		for _, m := range l.roster.members {
+			l.tallies.look(t, m, t.reachedAt)
+		}
+	}
 }
 
 // countTokens counts the valid tokens of a list just before the list comes into

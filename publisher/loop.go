@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"maps"
 	"slices"
 	"strings"
 	"time"
@@ -24,12 +25,11 @@ type loop struct {
 	reader  *follow.Reader
 	entries map[events.EventID]*entry
 	roster  *roster
-	tallies map[events.EventID]*tally
-	byEvent map[events.EventID]*tally
-	waiting []*waiter
-	// dirty tells that an agent's position or a roster's member changed: the waits
-	// are looked at once, however many messages said so.
-	dirty bool
+	tallies *tallies
+	// viewed is what present gives; nil once it may have changed. dirty tells that all
+	// waits are to be looked at, once, however many messages said so.
+	viewed *view
+	dirty  bool
 
 	first     map[events.Stream]uint64
 	lacking   map[events.Stream]uint64
@@ -44,6 +44,9 @@ type loop struct {
 	lastWall     time.Time
 	lastMono     time.Duration
 	refreshing   bool
+	// held tells that live messages were passed over while too much waited for the
+	// disk.
+	held bool
 }
 
 // entry is what is held in memory of an event of the ledger.
@@ -55,13 +58,6 @@ type entry struct {
 	acked   bool   // the stream had it at some time
 	keyID   string // of the key that signed it, "" when it was not trusted
 	order   uint64 // of its post in the outbox, 0 for none
-}
-
-// waiter is a caller who waits for a tally.
-type waiter struct {
-	tally *tally
-	wait  Wait
-	done  chan events.Outcome
 }
 
 const (
@@ -78,8 +74,8 @@ const (
 func (p *Publisher) load() (*loop, error) {
 	l := &loop{Publisher: p, streams: map[events.Stream]*follow.Stream{},
 		reader: follow.NewReader(p.ctx, p.bus, p.keys.Load, p.work.Go), entries: map[events.EventID]*entry{},
-		roster: newRoster(p.cfg.Expect, p.cfg.ForgetAfter), tallies: map[events.EventID]*tally{},
-		byEvent: map[events.EventID]*tally{}, first: map[events.Stream]uint64{}, lacking: map[events.Stream]uint64{},
+		roster: newRoster(p.cfg.Expect, p.cfg.ForgetAfter), tallies: newTallies(),
+		first: map[events.Stream]uint64{}, lacking: map[events.Stream]uint64{},
 		republish: map[events.Stream]time.Duration{}, republishing: map[events.Stream]bool{}, listening: true}
 	cursors := map[events.Stream]*follow.Cursor{}
 	err := p.ledger.View(func(tx *ledger.Tx) error {
@@ -92,12 +88,13 @@ func (p *Publisher) load() (*loop, error) {
 		if err := tx.Events(l.loadEvent); err != nil {
 			return err
 		}
-		posts, err := tx.Posts(0, maxOutbox)
-		for _, post := range posts {
+		// None is wanted: their numbers are enough.
+		_, err := tx.Posts(0, 1, func(post *ledger.Post) bool {
 			if e := l.entries[post.ID]; e != nil {
 				e.order = post.Order
 			}
-		}
+			return false
+		})
 		return errors.Join(err, tx.Requests(events.EventID{}, l.loadRequest))
 	})
 	if err != nil {
@@ -105,12 +102,10 @@ func (p *Publisher) load() (*loop, error) {
 	}
 	for s, c := range cursors {
 		l.streams[s] = follow.New(*c, true, l.inStream)
+		l.tallies.enter(s, c.Epoch, nil, 0)
 	}
 	return l, nil
 }
-
-// maxOutbox bounds what is read of the outbox in one go.
-const maxOutbox = 1 << 20
 
 func (l *loop) loadEvent(e *ledger.Entry) error {
 	if e.Expires <= l.now().Unix() {
@@ -162,8 +157,9 @@ func (l *loop) run() {
 		}
 		if l.dirty {
 			l.dirty = false
-			l.settle()
+			l.settleAll()
 		}
+		l.settleTouched()
 	}
 }
 
@@ -198,7 +194,12 @@ func (l *loop) hello() {
 func (l *loop) tick() {
 	now := l.mono()
 	l.noticeClock()
+	resumed := l.held && !l.persists.full()
+	l.held = l.held && !resumed
 	for _, s := range events.EventStreams {
+		if resumed {
+			l.perform(s, l.streams[s].Reconnected())
+		}
 		l.perform(s, l.streams[s].Tick())
 	}
 	if now >= l.sweptAt {
@@ -208,7 +209,8 @@ func (l *loop) tick() {
 	if now >= l.keysAt+keysEvery {
 		l.refreshKeys(events.ErrUnknownKey)
 	}
-	l.settle()
+	l.viewed = nil
+	l.settleAll()
 }
 
 // noticeClock takes a new incarnation when the wall clock was set: agents must
@@ -234,28 +236,42 @@ func (l *loop) sweep(now time.Duration) {
 	}
 	l.sweepUnpublished()
 	l.set.Expire(wall)
+	l.viewed = nil
 	for _, a := range l.roster.forget(now) {
 		l.log.Warn("agent forgotten", "agent", a.Name(), "id", a.ID)
 	}
 	l.sweepOrders()
-	l.work.Go(func() {
-		err := l.ledger.Update(func(tx *ledger.Tx) error {
-			_, err := tx.Expire(wall, 10_000)
+	l.work.Go(func() { l.expireLedger(wall) })
+}
+
+// expireAtOnce is how many events and requests are removed in one transaction:
+// callers wait for the orders that share it.
+const expireAtOnce = 500
+
+// expireLedger removes what has expired. What a crash leaves is removed by the next
+// sweep.
+func (p *Publisher) expireLedger(now time.Time) {
+	for gone := expireAtOnce; gone == expireAtOnce && p.ctx.Err() == nil; {
+		err := p.ledger.UpdateLater(func(tx *ledger.Tx) (err error) {
+			gone, err = tx.Expire(now, expireAtOnce)
 			return err
 		})
 		if err != nil && !errors.Is(err, ledger.ErrClosed) {
-			l.log.Error("expiring the ledger", "err", err)
+			p.log.Error("expiring the ledger", "err", err)
 		}
-	})
+		if err != nil {
+			return
+		}
+	}
 }
 
 // sweepUnpublished ends the wait for events that expired before the stream had
 // them.
 func (l *loop) sweepUnpublished() {
-	for txn, t := range l.tallies {
+	for _, t := range l.tallies.open {
 		for id, e := range t.events {
 			if e.seq == 0 && l.entries[id] == nil {
-				l.closeTally(txn, t)
+				l.closeTally(t)
 				break
 			}
 		}
@@ -264,6 +280,7 @@ func (l *loop) sweepUnpublished() {
 	defer l.mu.Unlock()
 	for id := range l.inflight {
 		if l.entries[id] == nil {
+			delete(l.signed, l.inflight[id].sum)
 			delete(l.inflight, id)
 		}
 	}
@@ -279,16 +296,17 @@ func (l *loop) reconnected() {
 // heard takes a report or a status. Whoever speaks must speak on the subject of
 // its own id: the bus's permissions bind an agent to that.
 func (l *loop) heard(m *nats.Msg) {
-	now := l.mono()
 	if id, ok := strings.CutPrefix(m.Subject, l.fleet.ReportSubject("")); ok {
 		rep, err := events.Decode[events.Report](m.Data)
 		if err != nil || rep.Agent.ID != id {
 			l.log.Warn("report refused", "subject", m.Subject)
 			return
 		}
-		isNew, ask := l.roster.report(rep, now)
-		l.askAgain(id, ask)
-		l.takeReport(rep, isNew)
+		l.hear(id, func(now time.Duration) *hole {
+			isNew, ask := l.roster.report(rep, now)
+			l.takeReport(rep, isNew)
+			return ask
+		})
 		return
 	}
 	id := strings.TrimPrefix(m.Subject, l.fleet.StatusSubject(""))
@@ -300,8 +318,42 @@ func (l *loop) heard(m *nats.Msg) {
 	if s.Moment == events.Hello {
 		l.saidHello()
 	}
-	l.askAgain(id, l.roster.status(s, now))
-	l.lookAt(l.roster.members[id])
+	l.hear(id, func(now time.Duration) *hole { return l.roster.status(s, now) })
+}
+
+// hear lets an agent's message change the roster, and looks at the tallies that
+// this changes something for.
+func (l *loop) hear(id string, take func(now time.Duration) *hole) {
+	now := l.mono()
+	was, m := standing{}, l.roster.members[id]
+	if m != nil {
+		was = m.standing(now)
+	}
+	l.askAgain(id, take(now))
+	if m = l.roster.members[id]; m == nil {
+		return
+	}
+	if is := m.standing(now); is.name != was.name || is.expected != was.expected || is.holes < was.holes {
+		// Whom to wait for changed, or counts that were missing came.
+		l.viewed, l.dirty = nil, true
+	}
+	l.tallies.moved(m, was.positions, now)
+}
+
+// standing is what of a member others wait for.
+type standing struct {
+	name      string
+	expected  bool
+	holes     uint64
+	positions map[events.Stream]events.Position
+}
+
+func (m *member) standing(now time.Duration) standing {
+	s := standing{name: m.agent.Name(), expected: !m.gone && !m.silent(now), positions: maps.Clone(m.positions)}
+	for _, h := range m.holes {
+		s.holes += h.to - h.from + 1
+	}
+	return s
 }
 
 func (l *loop) askAgain(id string, h *hole) {
@@ -318,93 +370,18 @@ func (l *loop) askAgain(id string, h *hole) {
 }
 
 func (l *loop) takeReport(rep *events.Report, isNew bool) {
-	if isNew {
-		for i := range rep.Counted {
-			if t := l.byEvent[rep.Counted[i].Event]; t != nil {
-				t.count(rep.Agent, &rep.Counted[i])
-			}
-		}
-		for _, f := range rep.Faults {
-			l.log.Warn("agent reports a fault", "agent", rep.Agent.Name(), "type", f.Type, "stream", f.Stream,
-				"seq", f.Seq, "live", f.Live, "detail", f.Detail)
-		}
-	}
-	l.lookAt(l.roster.members[rep.Agent.ID])
-}
-
-// lookAt compares an agent's position with the open tallies.
-func (l *loop) lookAt(m *member) {
-	l.dirty = true
-	if m == nil || len(l.tallies) == 0 {
+	if !isNew {
 		return
 	}
-	now := l.mono()
-	for _, t := range l.tallies {
-		for _, e := range t.events {
-			if e.epoch == "" {
-				e.epoch = l.streams[e.stream].Cursor().Epoch
-			}
-		}
-		t.look(m, now)
-	}
-}
-
-// settle answers the callers whose wait is over and closes the tallies that are
-// complete or whose time is up.
-func (l *loop) settle() {
-	now := l.mono()
-	if len(l.waiting)+len(l.tallies) == 0 {
-		return
-	}
-	expected := l.roster.expected(now)
-	rest := l.waiting[:0]
-	for _, w := range l.waiting {
-		if w.tally.settled(w.wait, expected) {
-			w.done <- w.tally.outcome(l.roster, now)
-			continue
-		}
-		rest = append(rest, w)
-	}
-	clear(l.waiting[len(rest):])
-	l.waiting = rest
-	for txn, t := range l.tallies {
-		if !t.reached() || l.listening {
-			continue
-		}
-		if t.settled(WaitAll, expected) && len(l.roster.members) > 0 || now-t.reachedAt > l.cfg.receiptAfter() {
-			l.closeTally(txn, t)
+	for i := range rep.Counted {
+		if t := l.tallies.byEvent[rep.Counted[i].Event]; t != nil {
+			t.count(rep.Agent, &rep.Counted[i])
 		}
 	}
-}
-
-// closeTally writes the receipt of what is known now.
-func (l *loop) closeTally(txn events.EventID, t *tally) {
-	out := t.outcome(l.roster, l.mono())
-	t.final = &out
-	delete(l.tallies, txn)
-	for id := range t.events {
-		delete(l.byEvent, id)
+	for _, f := range rep.Faults {
+		l.log.Warn("agent reports a fault", "agent", rep.Agent.Name(), "type", f.Type, "stream", f.Stream,
+			"seq", f.Seq, "live", f.Live, "detail", f.Detail)
 	}
-	l.writeReceipt(t, out)
-}
-
-// wait registers a caller; the outcome comes on the channel when the wait is over.
-func (l *loop) wait(t *tally, w Wait) *waiter {
-	out := &waiter{t, w, make(chan events.Outcome, 1)}
-	l.waiting = append(l.waiting, out)
-	l.settle()
-	return out
-}
-
-// giveUp takes a waiter back, and gives what is known now.
-func (l *loop) giveUp(w *waiter) events.Outcome {
-	for i := range l.waiting {
-		if l.waiting[i] == w {
-			l.waiting = append(l.waiting[:i], l.waiting[i+1:]...)
-			break
-		}
-	}
-	return w.tally.outcome(l.roster, l.mono())
 }
 
 // refreshKeys reads the key set anew when err says that a key is missing, at

@@ -3,7 +3,9 @@ package publisher
 import (
 	"bytes"
 	"context"
+	"crypto/sha256"
 	"errors"
+	"slices"
 	"sync"
 	"time"
 
@@ -14,7 +16,11 @@ import (
 
 const (
 	outboxEvery = time.Second
+	outboxPause = 100 * time.Millisecond
 	outboxBatch = 256
+	// togetherFrom is how many receipts are worth the files that the server makes to
+	// store them together.
+	togetherFrom = 12
 	// sendAtOnce is how many messages of one order, or of the outbox, are on
 	// their way at a time.
 	sendAtOnce = 16
@@ -27,16 +33,25 @@ const (
 type flight struct {
 	req *request
 	i   int
+	// sum is the hash of what was signed, by which the event is known again when it
+	// comes live.
+	sum [sha256.Size]byte
 }
 
 // outboxLoop publishes what the outbox holds and what nobody else is publishing:
-// after a restart, and after the bus was away.
+// receipts, and events after a restart and after the bus was away.
 func (p *Publisher) outboxLoop() {
 	tick := time.NewTicker(outboxEvery)
 	defer tick.Stop()
 	for {
 		if p.nc.IsConnected() {
 			p.drain()
+		}
+		// Who kicks often is served together.
+		select {
+		case <-time.After(outboxPause):
+		case <-p.ctx.Done():
+			return
 		}
 		select {
 		case <-tick.C:
@@ -59,7 +74,7 @@ func (p *Publisher) drain() {
 	for from := uint64(0); p.ctx.Err() == nil; {
 		var posts []ledger.Post
 		err := p.ledger.View(func(tx *ledger.Tx) (err error) {
-			posts, err = tx.Posts(from, outboxBatch)
+			posts, err = tx.Posts(from, outboxBatch, p.unattended)
 			return err
 		})
 		if err != nil {
@@ -71,6 +86,20 @@ func (p *Publisher) drain() {
 		}
 		from = posts[len(posts)-1].Order + 1
 	}
+}
+
+// unattended tells whether a post is the outbox's to send now: not an event that
+// its order is sending, or that is about to be seen in its stream.
+func (p *Publisher) unattended(post *ledger.Post) bool {
+	p.mu.Lock()
+	f, ok := p.inflight[post.ID]
+	p.mu.Unlock()
+	if !ok {
+		return true
+	}
+	f.req.mu.Lock()
+	defer f.req.mu.Unlock()
+	return f.req.items[f.i].due(p.mono(), p.cfg.ackTimeout())
 }
 
 // sendPosts tells whether the bus is still there. It leaves out the events that
@@ -88,55 +117,107 @@ func (p *Publisher) sendPosts(posts []ledger.Post) bool {
 	defer cancel()
 	var wg sync.WaitGroup
 	slots := make(chan struct{}, sendAtOnce)
+	settled := make([]bool, len(posts))
+	together := p.sendTogether(ctx, posts, settled)
 	for i := range posts {
-		if !expected[i] {
+		if !expected[i] || together && isReceipt(&posts[i]) {
 			continue
 		}
 		slots <- struct{}{}
 		wg.Go(func() {
-			p.sendPost(ctx, &posts[i])
+			settled[i] = p.sendPost(ctx, &posts[i])
 			<-slots
 		})
 	}
 	wg.Wait()
+	p.dropPosts(posts, settled)
 	return p.nc.IsConnected()
 }
 
-func (p *Publisher) sendPost(ctx context.Context, post *ledger.Post) {
+func isReceipt(post *ledger.Post) bool { return post.Stream == events.Audit && post.Raw != nil }
+
+// sendTogether sends receipts with one flush of the stream's disk when there are
+// enough of them. It tells whether it has dealt with them: those that are settled are
+// in the stream, of the others nobody knows, and they are sent again under their ids.
+// Otherwise each is to be sent alone: the stream has one of them already, say.
+func (p *Publisher) sendTogether(ctx context.Context, posts []ledger.Post, settled []bool) bool {
+	var all []bus.Identified
+	for i := range posts {
+		if isReceipt(&posts[i]) {
+			all = append(all, bus.Identified{ID: posts[i].ID.String(), Data: posts[i].Raw})
+		}
+	}
+	if len(all) < togetherFrom {
+		return false
+	}
+	err := p.bus.PublishTogether(ctx, events.Audit, all)
+	if err != nil && ctx.Err() == nil {
+		p.log.Warn("publishing receipts together", "first", all[0].ID, "err", err)
+	}
+	for i := range posts {
+		settled[i] = err == nil && isReceipt(&posts[i])
+	}
+	return err == nil || errors.Is(err, bus.ErrUnknownOutcome) || errors.Is(err, bus.ErrUnavailable)
+}
+
+// sendPost tells whether the post can be taken off the outbox.
+func (p *Publisher) sendPost(ctx context.Context, post *ledger.Post) bool {
 	if post.Raw == nil {
-		p.dropPost(post) // it expired before it could be sent
-		return
+		return true // it expired before it could be sent
 	}
 	p.mu.Lock()
 	f, ok := p.inflight[post.ID]
 	p.mu.Unlock()
 	if ok {
 		p.sendItem(ctx, f.req, f.i, p.cfg.ackTimeout())
-		return
+		return false
 	}
 	_, err := p.send(ctx, post.Stream, post.ID, post.Raw)
-	switch {
-	case err != nil && ctx.Err() == nil:
+	if err != nil && ctx.Err() == nil {
 		p.log.Warn("publishing from the outbox", "stream", post.Stream, "id", post.ID, "err", err)
-	case err == nil && post.Stream == events.Audit:
-		p.dropPost(post)
 	}
+	return err == nil && post.Stream == events.Audit
 }
 
-func (p *Publisher) dropPost(post *ledger.Post) {
-	err := p.ledger.Update(func(tx *ledger.Tx) error { return tx.DropPost(post) })
+// dropPosts takes messages off the outbox. What a crash leaves there is sent again
+// under the same id.
+func (p *Publisher) dropPosts(posts []ledger.Post, settled []bool) {
+	if !slices.Contains(settled, true) {
+		return
+	}
+	err := p.ledger.UpdateLater(func(tx *ledger.Tx) error {
+		for i := range posts {
+			if !settled[i] {
+				continue
+			}
+			if err := tx.DropPost(&posts[i]); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
 	if err != nil && !errors.Is(err, ledger.ErrClosed) {
-		p.log.Error("taking a message off the outbox", "id", post.ID, "err", err)
+		p.log.Error("taking messages off the outbox", "first", posts[0].ID, "err", err)
 	}
 }
 
-// sendItem sends one event of an order, unless it was sent less than patience
-// ago, or acknowledged and is about to be seen in the stream.
+// due tells whether an event is to be sent: not when it was sent less than
+// patience ago, or acknowledged and is about to be seen in the stream.
+func (it *item) due(now, patience time.Duration) bool {
+	switch {
+	case it.ackedAt != 0 && now-it.ackedAt < seenWithin:
+		return false
+	case it.sentAt == 0:
+		return true
+	}
+	return patience != 0 && now-it.sentAt >= patience
+}
+
+// sendItem sends one event of an order if it is due.
 func (p *Publisher) sendItem(ctx context.Context, req *request, i int, patience time.Duration) {
 	req.mu.Lock()
 	it, now := req.items[i], max(p.mono(), 1)
-	if it.sentAt != 0 && now-it.sentAt < patience || it.ackedAt != 0 && now-it.ackedAt < seenWithin ||
-		patience == 0 && it.sentAt != 0 {
+	if !it.due(now, patience) {
 		req.mu.Unlock()
 		return
 	}
@@ -169,6 +250,7 @@ func (p *Publisher) seenInStream(id events.EventID, seq uint64) {
 	p.mu.Lock()
 	f, ok := p.inflight[id]
 	delete(p.inflight, id)
+	delete(p.signed, f.sum)
 	p.mu.Unlock()
 	if ok {
 		p.acknowledged(f.req, f.i, seq)

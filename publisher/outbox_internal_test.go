@@ -56,7 +56,7 @@ func accepting(t *testing.T, p *Publisher, o *Order, expires int64) (*request, [
 		r.ID, r.Txn, r.Issuer, r.Fleet, r.Initiator = events.NewEventID(), req.txn, p.cfg.Issuer, p.fleet, o.Initiator
 		r.Expires = cmp.Or(expires, r.Expires)
 		req.items = append(req.items, &item{r: r})
-		req.tally.events[r.ID] = &tallied{stream: r.Target.Kind.Stream()}
+		req.tally.expect(r.ID, &tallied{stream: r.Target.Kind.Stream()})
 	}
 	req.record = newRecord(o, req, p.now())
 	posts := make([]ledger.Post, len(req.items))
@@ -69,7 +69,7 @@ func accepting(t *testing.T, p *Publisher, o *Order, expires int64) (*request, [
 func (p *Publisher) outbox(t *testing.T) (n int) {
 	t.Helper()
 	err := p.ledger.View(func(tx *ledger.Tx) error {
-		posts, err := tx.Posts(0, 100)
+		posts, err := tx.Posts(0, 100, nil)
 		n = len(posts)
 		return err
 	})
@@ -99,11 +99,15 @@ func TestOutboxLeavesWhatIsBeingAccepted(t *testing.T) {
 }
 
 func TestEventThatExpiredOnItsWayEndsItsRequest(t *testing.T) {
-	p, _ := openPublisher(t)
 	for name, then := range map[string]func(l *loop){
 		"in the stream": func(*loop) {},
 		"in the outbox": func(l *loop) { l.sweep(l.mono()) },
 	} {
+		p, _ := openPublisher(t)
+		// What the first sweep removes is removed by now.
+		if err := p.ledger.UpdateLater(func(*ledger.Tx) error { return nil }); err != nil {
+			t.Fatal(err)
+		}
 		gone := time.Now().Add(-time.Minute).Unix()
 		req, posts := accepting(t, p, order(Target{Kind: events.KindUser, Realm: "main", Value: "jack"}), gone)
 		p.ask(func(l *loop) { l.accepted(req, posts); then(l) })
@@ -139,5 +143,52 @@ func TestWhatWasAcceptedWhileClosingIsQueued(t *testing.T) {
 	}
 	if _, err := p.Revoke(t.Context(), *o); !errors.Is(err, ErrClosed) {
 		t.Errorf("another one: %v, want ErrClosed", err)
+	}
+}
+
+// putReceipts puts receipts into the outbox, as the receipt loop does.
+func putReceipts(t *testing.T, p *Publisher, n int) []ledger.Post {
+	t.Helper()
+	posts := make([]ledger.Post, n)
+	err := p.ledger.Update(func(tx *ledger.Tx) error {
+		for i := range posts {
+			posts[i] = ledger.Post{Stream: events.Audit, ID: events.NewEventID(), Raw: []byte("receipt")}
+			if err := tx.PutPost(&posts[i]); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return posts
+}
+
+// TestReceiptThatTheStreamHasHoldsUpNoOther: a crash after receipts were published
+// and before they were taken off the outbox.
+func TestReceiptThatTheStreamHasHoldsUpNoOther(t *testing.T) {
+	p, _ := openPublisher(t)
+	posts := putReceipts(t, p, 3*togetherFrom)
+	if _, err := p.bus.Publish(t.Context(), events.Audit, posts[4].ID.String(), posts[4].Raw); err != nil {
+		t.Fatal(err)
+	}
+	bustest.Eventually(t, "the outbox is empty", func() bool { p.kickOutbox(); return p.outbox(t) == 0 })
+	if i, err := p.bus.Info(t.Context(), events.Audit); err != nil || i.Msgs != uint64(len(posts)) {
+		t.Errorf("%d messages in the stream, %v, want each receipt once: %d", i.Msgs, err, len(posts))
+	}
+}
+
+// TestReceiptsGoOutWhenTheBusIsBack publishes many together once there is a bus.
+func TestReceiptsGoOutWhenTheBusIsBack(t *testing.T) {
+	p, srv := openPublisher(t)
+	srv.Stop(t)
+	posts := putReceipts(t, p, 3*togetherFrom)
+	p.kickOutbox()
+	bustest.Eventually(t, "the client notices", func() bool { return !p.nc.IsConnected() })
+	srv.Start(t)
+	bustest.Eventually(t, "the outbox is empty", func() bool { return p.outbox(t) == 0 })
+	if i, err := p.bus.Info(t.Context(), events.Audit); err != nil || i.Msgs != uint64(len(posts)) {
+		t.Errorf("%d messages in the stream, %v, want each receipt once: %d", i.Msgs, err, len(posts))
 	}
 }

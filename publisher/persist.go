@@ -12,24 +12,36 @@ import (
 )
 
 // persist is what the follower wants on disk: events with where they stand, the
-// posts that they make unnecessary, and the position.
+// posts that they make unnecessary, and the position. Nobody waits for it, and a
+// crash before it is written costs nothing but work: the follower starts from the
+// older position, reads the same events again and takes their posts off the outbox
+// then. What the outbox sends meanwhile has its id, so the stream knows it.
 type persist struct {
 	entries []ledger.Entry
 	posts   []ledger.Post
 	cursors map[events.Stream]follow.Cursor
+	bytes   int
 }
+
+// maxUnwritten is how many bytes may wait for the disk before the follower stands
+// still.
+const maxUnwritten = 64 << 20
 
 // persistQueue joins what the follower wants on disk while a write is under way.
 // Putting never waits: a disk that fails must not stop the loop, which answers
-// callers and tells the agents. While it fails, what is queued grows by what comes
-// in from the streams.
+// callers and tells the agents. The loop stops following when it is full.
 type persistQueue struct {
 	mu   sync.Mutex
 	next persist
-	wake chan struct{}
+	// unwritten counts the bytes of next and of what is being written.
+	unwritten int
+	wake      chan struct{}
 }
 
 func (q *persistQueue) put(job persist) {
+	for i := range job.entries {
+		job.bytes += len(job.entries[i].Raw) + entryBytes
+	}
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	q.next.entries = append(q.next.entries, job.entries...)
@@ -38,11 +50,16 @@ func (q *persistQueue) put(job persist) {
 		q.next.cursors = map[events.Stream]follow.Cursor{}
 	}
 	maps.Copy(q.next.cursors, job.cursors)
+	q.next.bytes += job.bytes
+	q.unwritten += job.bytes
 	select {
 	case q.wake <- struct{}{}:
 	default:
 	}
 }
+
+// entryBytes is about what an entry takes beside its event's bytes.
+const entryBytes = 200
 
 func (q *persistQueue) take() persist {
 	q.mu.Lock()
@@ -50,6 +67,18 @@ func (q *persistQueue) take() persist {
 	job := q.next
 	q.next = persist{}
 	return job
+}
+
+func (q *persistQueue) written(job *persist) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	q.unwritten -= job.bytes
+}
+
+func (q *persistQueue) full() bool {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	return q.unwritten > maxUnwritten
 }
 
 // persistLoop writes what the follower has seen, in its order. A position is
@@ -69,8 +98,9 @@ func (p *Publisher) persistLoop() {
 // publisher is not ready.
 func (p *Publisher) persist(job persist) {
 	for {
-		err := p.ledger.Update(job.write)
+		err := p.ledger.UpdateLater(job.write)
 		if err == nil || errors.Is(err, ledger.ErrClosed) {
+			p.persists.written(&job)
 			p.ledgerFault.Store(nil)
 			return
 		}

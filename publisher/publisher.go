@@ -2,6 +2,7 @@ package publisher
 
 import (
 	"context"
+	"crypto/sha256"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -13,7 +14,6 @@ import (
 	"github.com/rescind/rescind/events"
 	"github.com/rescind/rescind/internal/bus"
 	"github.com/rescind/rescind/internal/denylist"
-	"github.com/rescind/rescind/internal/follow"
 	"github.com/rescind/rescind/publisher/ledger"
 )
 
@@ -32,6 +32,8 @@ type Publisher struct {
 	ledger *ledger.Ledger
 	set    *denylist.Set
 	keys   atomic.Pointer[events.KeySet]
+	// selfTrust remembers what trustsItself found.
+	selfTrust atomic.Pointer[selfTrust]
 
 	ready atomic.Pointer[string] // why not; nil when it is
 	// ledgerFault is why the ledger cannot be written; nil when it can.
@@ -40,6 +42,7 @@ type Publisher struct {
 	messages    chan *nats.Msg
 	hellos      chan struct{} // wakes beaconLoop
 	persists    persistQueue
+	receipts    receiptQueue
 	kick        chan struct{}
 	ctx         context.Context
 	cancel      context.CancelCauseFunc
@@ -50,11 +53,13 @@ type Publisher struct {
 
 	// mu guards the orders in flight: those that a retry joins, by what they are
 	// aimed at; all of the last day with a key, by their cause; the events that were
-	// not yet seen in their stream; and the causes of orders being accepted.
+	// not yet seen in their stream, by id and by the hash of what was signed; and the
+	// causes of orders being accepted.
 	mu       sync.Mutex
 	joinable map[string]*request
 	causes   map[string]*request
 	inflight map[events.EventID]flight
+	signed   map[[sha256.Size]byte]*item
 	entering map[string]chan struct{}
 }
 
@@ -80,8 +85,9 @@ func Open(ctx context.Context, nc *nats.Conn, cfg Config) (*Publisher, error) {
 		now: cfg.clock, nc: nc, bus: b,
 		inputs: make(chan func(*loop), 1024), messages: make(chan *nats.Msg, 1<<16),
 		hellos: make(chan struct{}, 1), persists: persistQueue{wake: make(chan struct{}, 1)},
-		kick: make(chan struct{}, 1), stopped: make(chan struct{}),
-		joinable: map[string]*request{}, causes: map[string]*request{}, inflight: map[events.EventID]flight{},
+		receipts: receiptQueue{wake: make(chan struct{}, 1)},
+		kick:     make(chan struct{}, 1), stopped: make(chan struct{}),
+		joinable: map[string]*request{}, causes: map[string]*request{}, inflight: map[events.EventID]flight{}, signed: map[[sha256.Size]byte]*item{},
 		entering: map[string]chan struct{}{}}
 	incarnation := events.NewEventID()
 	p.incarnation.Store(&incarnation)
@@ -111,8 +117,8 @@ func (p *Publisher) start() error {
 		return err
 	}
 	live, err := p.bus.Live(func(m bus.Message) {
-		msg := follow.Decode(p.keys.Load(), p.fleet, m.Seq, m.Data)
-		p.input(func(l *loop) { l.perform(m.Stream, l.streams[m.Stream].Live(msg.Heard(m.Stream, l.now()))) })
+		msg := p.decode(m.Seq, m.Data)
+		p.input(func(l *loop) { l.live(m.Stream, msg) })
 	}, func() { p.input((*loop).reconnected) })
 	if err != nil {
 		return err
@@ -129,6 +135,7 @@ func (p *Publisher) start() error {
 		subs = append(subs, s)
 	}
 	p.work.Go(p.persistLoop)
+	p.work.Go(p.receiptLoop)
 	p.work.Go(p.outboxLoop)
 	p.work.Go(p.beaconLoop)
 	p.work.Go(func() {
@@ -217,6 +224,19 @@ func (p *Publisher) Agents() []AgentInfo {
 	return out
 }
 
+// writeRest writes what was left for later. Without it nothing would be lost, and
+// the next start would have more to read and to publish again.
+func (p *Publisher) writeRest() {
+	job, receipts := p.persists.take(), p.receipts.take()
+	err := p.ledger.Update(job.write)
+	if err == nil && len(receipts) > 0 {
+		err = p.closeRequests(receipts)
+	}
+	if err != nil {
+		p.log.Warn("writing what was left at the end", "err", err)
+	}
+}
+
 // Close stops accepting, waits for what is under way and closes the ledger. What
 // the outbox still holds is published after the next Open. It may be called more
 // than once.
@@ -225,6 +245,7 @@ func (p *Publisher) Close() error {
 		p.notReady(closing)
 		p.cancel(ErrClosed)
 		p.work.Wait()
+		p.writeRest()
 		p.closeErr = errors.Join(p.set.Close(), p.ledger.Close())
 	})
 	return p.closeErr

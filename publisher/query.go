@@ -41,7 +41,7 @@ func (p *Publisher) Query(ctx context.Context, t Target) (*Answers, error) {
 			return nil, err
 		}
 	}
-	o := hit.outcome(newRoster(nil, 0), 0)
+	o := hit.outcome(&view{}, false, 0)
 	out.Invalidated, out.Previously = o.Invalidated, o.Previously
 	return out, nil
 }

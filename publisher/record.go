@@ -2,7 +2,6 @@ package publisher
 
 import (
 	"encoding/base64"
-	"errors"
 	"fmt"
 	"time"
 
@@ -75,7 +74,7 @@ func (l *loop) resume(req *request) {
 		known := l.entries[e.ID]
 		if known == nil {
 			// It has expired: nobody will ever report it.
-			req.tally.events[e.ID] = &tallied{stream: e.Stream, counted: true}
+			req.tally.expect(e.ID, &tallied{stream: e.Stream, counted: true})
 			req.items = append(req.items, &item{r: events.Revocation{ID: e.ID, NotBefore: e.NotBefore}})
 			req.missing++
 			continue
@@ -84,10 +83,13 @@ func (l *loop) resume(req *request) {
 		if r, raw, err := l.stored(e.ID); err == nil && r != nil {
 			it.r, it.raw = *r, raw
 		}
-		req.tally.events[e.ID] = &tallied{stream: e.Stream, seq: known.seq, counted: true}
-		l.byEvent[e.ID] = req.tally
+		te := &tallied{stream: e.Stream, counted: true}
+		req.tally.expect(e.ID, te)
+		if known.seq != 0 {
+			l.tallies.reached(req.tally, te, "", known.seq) // in the epoch that load will enter
+		}
 		if known.seq == 0 {
-			l.inflight[e.ID] = flight{req, len(req.items)}
+			l.inflight[e.ID] = flight{req: req, i: len(req.items)}
 			req.missing++
 		}
 		req.items = append(req.items, it)
@@ -96,7 +98,7 @@ func (l *loop) resume(req *request) {
 		close(req.acked)
 		req.tally.reachedAt = l.mono()
 	}
-	l.tallies[req.txn] = req.tally
+	l.tallies.add(req.tally)
 }
 
 // stored reads an event of the ledger.
@@ -111,61 +113,6 @@ func (p *Publisher) stored(id events.EventID) (r *events.Revocation, raw []byte,
 		return m.Err
 	})
 	return r, raw, err
-}
-
-// writeReceipt closes a request: its receipt goes into the ledger and, by way of
-// the outbox, into the audit stream.
-func (l *loop) writeReceipt(t *tally, out events.Outcome) {
-	seqs := map[events.EventID]uint64{}
-	for id, e := range t.events {
-		seqs[id] = e.seq
-	}
-	elapsed := l.mono() - t.accepted
-	l.work.Go(func() {
-		post := ledger.Post{Stream: events.Audit, ID: events.NewEventID()}
-		err := l.ledger.Update(func(tx *ledger.Tx) error { return l.closeRequest(tx, t.txn, seqs, elapsed, out, &post) })
-		switch {
-		case errors.Is(err, ledger.ErrClosed):
-		case err != nil:
-			l.log.Error("writing a receipt", "request", t.txn, "err", err)
-		default:
-			l.kickOutbox()
-		}
-	})
-}
-
-func (p *Publisher) closeRequest(tx *ledger.Tx, txn events.EventID, seqs map[events.EventID]uint64,
-	elapsed time.Duration, out events.Outcome, post *ledger.Post) error {
-	var rec Record
-	if found, err := tx.Request(txn, &rec); err != nil || !found {
-		return err
-	}
-	n, err := tx.Counter(events.Audit)
-	if err != nil {
-		return err
-	}
-	expires := rec.AcceptedAt/1000 + int64(keyFor/time.Second)
-	for i := range rec.Events {
-		e := &rec.Events[i]
-		e.Seq = seqs[e.ID]
-		stored, err := tx.Event(e.ID)
-		if err != nil {
-			return err
-		}
-		if stored != nil {
-			expires = max(expires, stored.Expires)
-		}
-	}
-	rec.Receipt = &events.Receipt{Origin: events.Origin{Publisher: p.id, Incarnation: *p.incarnation.Load(), Counter: n},
-		ID: txn, Events: rec.Events, Caller: rec.Caller, Door: rec.Door, Reason: rec.Reason,
-		AcceptedAt: rec.AcceptedAt, ElapsedMS: elapsed.Milliseconds(), Outcome: out}
-	if post.Raw, err = p.cfg.Signer.SignReceipt(p.fleet, p.cfg.Issuer, p.now().Unix(), rec.Receipt); err != nil {
-		return err
-	}
-	if err := tx.PutPost(post); err != nil {
-		return err
-	}
-	return tx.PutRequest(txn, expires, rec)
 }
 
 // Revocation gives a request and what is known of its effect. The error is
@@ -217,8 +164,8 @@ func (p *Publisher) outcomeOf(rec *Record) *events.Outcome {
 	}
 	out := &events.Outcome{Applied: []events.Application{}}
 	p.ask(func(l *loop) {
-		if t := l.tallies[rec.ID]; t != nil {
-			*out = t.outcome(l.roster, l.mono())
+		if t := l.tallies.open[rec.ID]; t != nil {
+			*out = t.outcome(l.present(), false, l.mono())
 		}
 	})
 	return out

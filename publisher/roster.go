@@ -206,8 +206,21 @@ func (r *roster) expected(now time.Duration) []*member {
 			out = append(out, m)
 		}
 	}
-	slices.SortFunc(out, func(a, b *member) int { return cmp.Compare(a.agent.Name()+a.agent.ID, b.agent.Name()+b.agent.ID) })
+	slices.SortFunc(out, func(a, b *member) int {
+		return cmp.Or(cmp.Compare(a.agent.Name(), b.agent.Name()), cmp.Compare(a.agent.ID, b.agent.ID))
+	})
 	return out
+}
+
+// view is what a roster says at one moment: whom to wait for, and what is wrong
+// with it.
+type view struct {
+	expected   []*member
+	complaints []events.OutcomeError
+}
+
+func (r *roster) view(now time.Duration) *view {
+	return &view{r.expected(now), r.complaints(now)}
 }
 
 // complaints are what is wrong with the roster itself: silent agents, services

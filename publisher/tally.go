@@ -55,7 +55,15 @@ type tally struct {
 	txn      events.EventID
 	accepted time.Duration
 	events   map[events.EventID]*tallied
-	agents   map[string]*part
+	// unreached is how many of the events the publisher's follower has not seen.
+	unreached int
+	agents    map[string]*part
+	// applied is how many of the agents have applied all of them.
+	applied int
+	// waiters are the callers who wait for it.
+	waiters []*waiter
+	// touched tells that it is among those to be settled.
+	touched bool
 	// extra counts are those of lists too long to name, the largest of any agent:
 	// what several agents did not name cannot be counted once.
 	extraInvalidated, extraPreviously int
@@ -97,15 +105,16 @@ func newTally(txn events.EventID, accepted time.Duration) *tally {
 	return &tally{txn: txn, accepted: accepted, events: map[events.EventID]*tallied{}, agents: map[string]*part{}}
 }
 
-// reached tells whether the publisher's own follower has seen all the events.
-func (t *tally) reached() bool {
-	for _, e := range t.events {
-		if e.seq == 0 {
-			return false
-		}
+// expect adds an event, seen at seq of its stream or, at 0, not yet.
+func (t *tally) expect(id events.EventID, e *tallied) {
+	t.events[id] = e
+	if e.seq == 0 {
+		t.unreached++
 	}
-	return true
 }
+
+// reached tells whether the publisher's own follower has seen all the events.
+func (t *tally) reached() bool { return t.unreached == 0 }
 
 // count takes one agent's count of one of the events.
 func (t *tally) count(agent events.Agent, c *events.Counted) {
@@ -157,18 +166,24 @@ func (t *tally) part(a events.Agent) *part {
 	return p
 }
 
-// look compares the agents' positions with the events.
-func (t *tally) look(m *member, now time.Duration) {
-	p := t.part(m.agent)
-	if t.final != nil || p.applied || !t.reached() {
-		return
+// look compares an agent's positions with the events, and tells whether it has
+// applied them since the last look.
+func (t *tally) look(m *member, now time.Duration) bool {
+	if t.final != nil || !t.reached() {
+		return false
+	}
+	if p := t.agents[m.agent.ID]; p != nil && p.applied {
+		return false
 	}
 	for _, e := range t.events {
 		if !m.applied(e.stream, e.epoch, e.seq) {
-			return
+			return false
 		}
 	}
+	p := t.part(m.agent)
 	p.applied, p.after = true, now-t.accepted
+	t.applied++
+	return true
 }
 
 // settled tells whether the wait for the expected agents is over.
@@ -176,7 +191,7 @@ func (t *tally) settled(w Wait, expected []*member) bool {
 	if w == WaitNone || t.final != nil {
 		return true
 	}
-	if !t.reached() {
+	if !t.reached() || t.applied < len(expected) && (w == WaitAll || t.applied < int(w)) {
 		return false
 	}
 	applied, missing := 0, 0
@@ -200,8 +215,9 @@ func (t *tally) waitsForReports(m *member) bool {
 	return slices.ContainsFunc(m.holes, func(h hole) bool { return h.since >= t.accepted })
 }
 
-// outcome is what is known now.
-func (t *tally) outcome(r *roster, now time.Duration) events.Outcome {
+// outcome is what is known now. A quiet one does not name the agents that have not
+// answered: that is no error to a caller who does not wait for them.
+func (t *tally) outcome(v *view, quiet bool, now time.Duration) events.Outcome {
 	if t.final != nil {
 		return *t.final
 	}
@@ -209,20 +225,25 @@ func (t *tally) outcome(r *roster, now time.Duration) events.Outcome {
 	o.Invalidated, o.Previously = t.tokens()
 	o.Invalidated += t.ownInvalidated + t.extraInvalidated
 	o.Previously += t.ownPreviously + t.extraPreviously
-	expected := r.expected(now)
-	o.Expected, o.Complete = len(expected), t.reached()
-	for _, m := range expected {
-		t.outcomeOf(m, &o, now)
+	o.Expected, o.Complete = len(v.expected), t.reached()
+	for _, m := range v.expected {
+		t.outcomeOf(m, &o, quiet, now)
 	}
-	o.Errors = append(o.Errors, r.complaints(now)...)
-	if len(expected) == 0 {
+	for _, c := range v.complaints {
+		if quiet && notYet(c) {
+			o.Complete = false
+			continue
+		}
+		o.Errors = append(o.Errors, c)
+	}
+	if len(v.expected) == 0 {
 		o.Errors = append(o.Errors, events.OutcomeError{Type: events.AgentMissing, Reason: "no agent is known"})
 	}
 	o.Complete = o.Complete && len(o.Errors) == 0
 	return o
 }
 
-func (t *tally) outcomeOf(m *member, o *events.Outcome, now time.Duration) {
+func (t *tally) outcomeOf(m *member, o *events.Outcome, quiet bool, now time.Duration) {
 	p := t.agents[m.agent.ID]
 	name := m.agent.Name()
 	if why := t.refused(m); why != "" {
@@ -231,6 +252,10 @@ func (t *tally) outcomeOf(m *member, o *events.Outcome, now time.Duration) {
 		return
 	}
 	if p == nil || !p.applied {
+		if quiet {
+			o.Complete = false
+			return
+		}
 		o.Errors = append(o.Errors, events.OutcomeError{Agent: name, Type: events.AgentSilent,
 			Reason: fmt.Sprintf("no report within %s", (now - t.accepted).Round(time.Millisecond))})
 		return

@@ -12,7 +12,7 @@ import (
 func reachedTally(ids ...events.EventID) *tally {
 	t := newTally(events.EventID{9}, time.Second)
 	for i, id := range ids {
-		t.events[id] = &tallied{stream: events.Control, epoch: "e", seq: uint64(10 + i)}
+		t.expect(id, &tallied{stream: events.Control, epoch: "e", seq: uint64(10 + i)})
 	}
 	return t
 }
@@ -61,7 +61,7 @@ func TestWaitEndsWhenEnoughAgentsHaveReported(t *testing.T) {
 	}
 	r, _ := fleetOf(10)
 	unreached := newTally(e1, 0)
-	unreached.events[e1] = &tallied{stream: events.Control}
+	unreached.expect(e1, &tallied{stream: events.Control})
 	if unreached.lookAll(r, 1); unreached.settled(WaitAll, r.expected(1)) {
 		t.Error("settled before the publisher's own follower had the event")
 	}
@@ -104,7 +104,7 @@ func TestCountsAreAUnionOverAgentsAndEvents(t *testing.T) {
 			ta.count(agents[1], x)
 		}
 		ta.lookAll(r, 2*time.Second)
-		if o := ta.outcome(r, 2*time.Second); o.Invalidated != tc.inv || o.Previously != tc.pre || !o.Complete {
+		if o := ta.outcome(r.view(2*time.Second), false, 2*time.Second); o.Invalidated != tc.inv || o.Previously != tc.pre || !o.Complete {
 			t.Errorf("%s: %+v, want %d and %d, complete", tc.name, o, tc.inv, tc.pre)
 		}
 	}
@@ -137,7 +137,7 @@ func TestCountsThatCannotBeWholeAreMarked(t *testing.T) {
 		ta := reachedTally(e1)
 		tc.do(ta, r, agents[0])
 		ta.lookAll(r, 4*time.Second)
-		o := ta.outcome(r, 4*time.Second)
+		o := ta.outcome(r.view(4*time.Second), false, 4*time.Second)
 		if got := slices.Equal(o.CountsMissing, []string{"pay/a"}); got != tc.missing || len(o.CountsMissing) > 1 ||
 			o.AtLeast != tc.atLeast || o.Invalidated != tc.inv || o.Previously != tc.pre {
 			t.Errorf("%s: %+v, want missing %v, at least %v, %d and %d", tc.name, o, tc.missing, tc.atLeast, tc.inv, tc.pre)
@@ -174,7 +174,7 @@ func TestOutcomeIsCompleteOnlyWithEveryAgentsReport(t *testing.T) {
 		}
 		ta := reachedTally(e1)
 		ta.lookAll(r, 3*time.Second)
-		o := ta.outcome(r, 3*time.Second)
+		o := ta.outcome(r.view(3*time.Second), false, 3*time.Second)
 		got := ""
 		if len(o.Errors) > 0 {
 			got = o.Errors[0].Type
@@ -192,11 +192,11 @@ func TestClosedTallyStaysAsItWas(t *testing.T) {
 	r, agents := fleetOf(10)
 	ta := reachedTally(e1)
 	ta.lookAll(r, 2*time.Second)
-	out := ta.outcome(r, 2*time.Second)
+	out := ta.outcome(r.view(2*time.Second), false, 2*time.Second)
 	ta.final = &out
 	r.status(status(agent("late", "late"), 0), 3*time.Second)
 	ta.count(agents[0], &events.Counted{Event: e1, Invalidated: events.TokenHashes{1}, InvalidatedCount: 1})
-	if got := ta.outcome(r, time.Hour); !ta.settled(WaitAll, r.expected(3*time.Second)) || got.Expected != 1 || got.Invalidated != 0 || !got.Complete {
+	if got := ta.outcome(r.view(time.Hour), false, time.Hour); !ta.settled(WaitAll, r.expected(3*time.Second)) || got.Expected != 1 || got.Invalidated != 0 || !got.Complete {
 		t.Errorf("after it was closed: %+v", got)
 	}
 }

@@ -165,3 +165,80 @@ func TestPublishTooLongIsRefused(t *testing.T) {
 		t.Errorf("got %v, want ErrRefused", err)
 	}
 }
+
+func together(n int) (all []bus.Identified) {
+	for range n {
+		all = append(all, bus.Identified{ID: events.NewEventID().String(), Data: []byte("receipt")})
+	}
+	return all
+}
+
+func TestMessagesPublishedTogetherAreAllStoredOrNone(t *testing.T) {
+	_, b := start(t)
+	all := together(30)
+	if err := b.PublishTogether(t.Context(), events.Audit, all); err != nil {
+		t.Fatal(err)
+	}
+	if got := info(t, b, events.Audit).Msgs; got != 30 {
+		t.Errorf("stream holds %d messages, want 30", got)
+	}
+	// Their ids are known, alone and together.
+	if ack, err := b.Publish(t.Context(), events.Audit, all[7].ID, all[7].Data); err != nil || !ack.Duplicate {
+		t.Errorf("one again: %+v, %v, want a duplicate", ack, err)
+	}
+	mixed := append(together(5), all[7])
+	if err := b.PublishTogether(t.Context(), events.Audit, mixed); !errors.Is(err, bus.ErrRefused) {
+		t.Errorf("one that is known among others: %v, want ErrRefused", err)
+	}
+	if got := info(t, b, events.Audit).Msgs; got != 30 {
+		t.Errorf("stream holds %d messages after a refusal, want 30", got)
+	}
+	if err := b.PublishTogether(t.Context(), events.Control, together(2)); !errors.Is(err, bus.ErrRefused) {
+		t.Errorf("to a stream that does not allow it: %v, want ErrRefused", err)
+	}
+	for _, n := range []int{0, bus.MaxTogether + 1} {
+		if err := b.PublishTogether(t.Context(), events.Audit, together(n)); !errors.Is(err, bus.ErrRefused) {
+			t.Errorf("%d messages: %v, want ErrRefused", n, err)
+		}
+	}
+	if err := b.PublishTogether(t.Context(), events.Audit, together(bus.MaxTogether)); err != nil {
+		t.Errorf("as many as there may be: %v", err)
+	}
+}
+
+func TestMessagesPublishedTogetherSurviveAKill(t *testing.T) {
+	srv, b := start(t)
+	all := together(20)
+	if err := b.PublishTogether(t.Context(), events.Audit, all); err != nil {
+		t.Fatal(err)
+	}
+	srv.Kill(t)
+	srv.Start(t)
+	bustest.Eventually(t, "they are all there", func() bool {
+		i, err := b.Info(t.Context(), events.Audit)
+		return err == nil && i.Msgs == 20
+	})
+	if ack, err := b.Publish(t.Context(), events.Audit, all[19].ID, all[19].Data); err != nil || !ack.Duplicate {
+		t.Errorf("one again: %+v, %v, want a duplicate", ack, err)
+	}
+}
+
+func TestPublishTogetherWithoutAnAnswerHasAnUnknownOutcome(t *testing.T) {
+	srv, direct := start(t)
+	proxy := bustest.NewProxy(t, srv.URL())
+	b, err := bus.New(bustest.Connect(t, proxy.URL()), fleet)
+	if err != nil {
+		t.Fatal(err)
+	}
+	proxy.BlackHole()
+	if err := b.PublishTogether(within(t, 50*time.Millisecond), events.Audit, together(3)); !errors.Is(err, bus.ErrUnknownOutcome) {
+		t.Errorf("got %v, want ErrUnknownOutcome", err)
+	}
+	proxy.Heal()
+	bustest.Eventually(t, "they arrive after all", func() bool { return info(t, direct, events.Audit).Msgs == 3 })
+	srv.Stop(t)
+	bustest.Eventually(t, "the client notices", func() bool { return !direct.Conn().IsConnected() })
+	if err := direct.PublishTogether(t.Context(), events.Audit, together(3)); !errors.Is(err, bus.ErrUnavailable) {
+		t.Errorf("stopped server: %v, want ErrUnavailable", err)
+	}
+}

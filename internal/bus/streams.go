@@ -173,6 +173,7 @@ func (b *Bus) wanted(stream events.Stream, s Settings) *config {
 	}
 	if stream == events.Audit {
 		c.Description = "events and receipts of fleet " + string(f)
+		c.AllowAtomicPublish = true // receipts come together
 		c.Subjects, c.MaxAge = []string{f.AuditSubject(">")}, s.AuditMaxAge
 		for _, from := range events.EventStreams {
 			// Without a start sequence, nats-server 2.15.2 begins at the time of the

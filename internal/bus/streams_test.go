@@ -232,6 +232,7 @@ func weaknesses(f events.Fleet) []weakness {
 		}, false},
 		{"deny_delete", events.Control, func(c *jetstream.StreamConfig) { c.DenyDelete = false }, false},
 		{"deny_purge", events.Audit, func(c *jetstream.StreamConfig) { c.DenyPurge = false }, false},
+		{"allow_atomic", events.Audit, func(c *jetstream.StreamConfig) { c.AllowAtomicPublish = false }, false},
 		{"allow_direct", events.Tokens, func(c *jetstream.StreamConfig) { c.AllowDirect = false }, false},
 		{"allow_rollup_hdrs", events.Control, func(c *jetstream.StreamConfig) { c.AllowRollup, c.DenyPurge = true, false }, false},
 		{"allow_msg_ttl", events.Control, func(c *jetstream.StreamConfig) { c.AllowMsgTTL = true }, true},

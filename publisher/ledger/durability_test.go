@@ -2,6 +2,7 @@ package ledger_test
 
 import (
 	"bufio"
+	"errors"
 	"fmt"
 	"math/rand/v2"
 	"os"
@@ -51,6 +52,16 @@ func writeForEver(dir string) error {
 					failed <- err
 				}
 				fmt.Println(e.ID) // one write, so that lines stay whole
+				go func() {
+					seen := *e
+					seen.Acked = true
+					err := l.UpdateLater(func(tx *ledger.Tx) error {
+						return errors.Join(tx.PutEvent(&seen), tx.SetCursor(events.Control, seen.ID))
+					})
+					if err != nil {
+						failed <- err
+					}
+				}()
 			}
 		}()
 	}
@@ -81,7 +92,15 @@ func TestAcknowledgedUpdatesSurviveAKill(t *testing.T) {
 			if err != nil {
 				return err
 			}
-			posts, err := tx.Posts(0, 1<<20)
+			// A position is never there before what it stands for.
+			var at events.EventID
+			if err := tx.Cursor(events.Control, &at); err != nil {
+				return err
+			}
+			if e, err := tx.Known(at); !at.IsZero() && (err != nil || e == nil || !e.Acked) {
+				t.Errorf("seed %d: the position is at %s, of which the ledger knows %+v, %v", seed, at, e, err)
+			}
+			posts, err := tx.Posts(0, 1<<20, nil)
 			for _, p := range posts {
 				if p.Order <= order || p.Raw == nil {
 					t.Errorf("seed %d: post %d after %d, raw %v", seed, p.Order, order, p.Raw != nil)

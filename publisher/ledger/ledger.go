@@ -4,9 +4,11 @@
 //
 // What [Ledger.Update] has written when it returns nil survives a power cut:
 // bbolt commits with fsync, and many callers share one commit. A publisher
-// answers a caller only after that. The streams can be lost and made again from
-// the ledgers; a ledger can be lost and filled again from the streams, except
-// for what its own outbox held.
+// answers a caller only after that. [Ledger.UpdateLater] is for what no caller
+// waits for: it rides along, so that a disk that can flush some thousand times a
+// second does so for callers. The streams can be lost and made again from the
+// ledgers; a ledger can be lost and filled again from the streams, except for
+// what its own outbox held.
 //
 // A Ledger is safe for concurrent use. The file is locked: a second Open of the
 // same directory fails with [ErrLocked].
@@ -18,6 +20,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"sync"
 	"time"
 
@@ -36,17 +39,18 @@ var (
 	ErrClosed = errors.New("ledger is closed")
 )
 
-const format = "rescind-ledger/1"
+const format = "rescind-ledger/2"
 
 // The buckets.
 var (
 	bucketMeta     = []byte("meta")     // format, fleet, publisher, counters, cursors
-	bucketEvents   = []byte("events")   // event id -> entry
+	bucketEvents   = []byte("events")   // event id -> what is known of it
+	bucketRaw      = []byte("raw")      // event id -> the signed event
 	bucketOutbox   = []byte("outbox")   // order -> event or receipt id
 	bucketAudit    = []byte("audit")    // receipt id -> signed receipt not yet in the audit stream
 	bucketExpiry   = []byte("expiry")   // expires, id -> nothing
 	bucketRequests = []byte("requests") // txn -> request
-	buckets        = [][]byte{bucketMeta, bucketEvents, bucketOutbox, bucketAudit, bucketExpiry, bucketRequests}
+	buckets        = [][]byte{bucketMeta, bucketEvents, bucketRaw, bucketOutbox, bucketAudit, bucketExpiry, bucketRequests}
 )
 
 // Ledger is an open ledger.
@@ -57,11 +61,17 @@ type Ledger struct {
 	wake, stop chan struct{}
 	done       chan struct{}
 
-	// mu guards the next fields.
-	mu     sync.Mutex
-	queue  []*update
-	closed bool
+	// mu guards the next fields. late is what has no hurry; patience runs while it
+	// is not empty.
+	mu       sync.Mutex
+	queue    []*update
+	late     []*update
+	patience *time.Timer
+	closed   bool
 }
+
+// lateAfter is how long an UpdateLater waits for a commit to ride along with.
+const lateAfter = 50 * time.Millisecond
 
 type update struct {
 	fn   func(*Tx) error
@@ -116,20 +126,35 @@ func prepare(db *bolt.DB, fleet events.Fleet, publisher string) error {
 // returns once the transaction is on disk. When fn fails, nothing that it did is
 // written and its error is returned; fn may be run again, so it must not act
 // outside the transaction.
-func (l *Ledger) Update(fn func(*Tx) error) error {
+func (l *Ledger) Update(fn func(*Tx) error) error { return l.update(fn, &l.queue) }
+
+// UpdateLater is Update for what no caller waits for: it joins the next Update's
+// transaction, and has one of its own after 50 ms without any. Until it returns,
+// a crash loses it; what is written by it must be found again from elsewhere.
+func (l *Ledger) UpdateLater(fn func(*Tx) error) error { return l.update(fn, &l.late) }
+
+func (l *Ledger) update(fn func(*Tx) error, queue *[]*update) error {
 	u := &update{fn, make(chan error, 1)}
 	l.mu.Lock()
 	if l.closed {
 		l.mu.Unlock()
 		return ErrClosed
 	}
-	l.queue = append(l.queue, u)
+	*queue = append(*queue, u)
+	if queue == &l.queue {
+		l.wakeUp()
+	} else if l.patience == nil {
+		l.patience = time.AfterFunc(lateAfter, l.wakeUp)
+	}
 	l.mu.Unlock()
+	return <-u.done
+}
+
+func (l *Ledger) wakeUp() {
 	select {
 	case l.wake <- struct{}{}:
 	default:
 	}
-	return <-u.done
 }
 
 // View runs fn in a read-only transaction.
@@ -169,35 +194,55 @@ func (l *Ledger) commitLoop() {
 }
 
 func (l *Ledger) commitQueue() {
-	l.mu.Lock()
-	queue := l.queue
-	l.queue = nil
-	l.mu.Unlock()
-	if len(queue) == 0 {
-		return
-	}
-	err := l.commit(queue)
-	if err == nil || len(queue) == 1 {
-		for _, u := range queue {
-			u.done <- err
+	for queue := l.takeQueue(); len(queue) > 0; {
+		failed, err := l.commit(queue)
+		switch {
+		case err == nil || len(queue) == 1:
+			for _, u := range queue {
+				u.done <- err
+			}
+			return
+		case failed >= 0:
+			// It fails alone; the others do again what was undone with it.
+			queue[failed].done <- err
+			queue = slices.Delete(queue, failed, failed+1)
+		default:
+			// The disk failed. A smaller transaction may still find room.
+			for _, u := range queue {
+				_, err := l.commit([]*update{u})
+				u.done <- err
+			}
+			return
 		}
-		return
-	}
-	// One of them failed: each for itself, so that it fails alone.
-	for _, u := range queue {
-		u.done <- l.commit([]*update{u})
 	}
 }
 
-func (l *Ledger) commit(queue []*update) error {
-	return l.db.Update(func(tx *bolt.Tx) error {
-		for _, u := range queue {
+// takeQueue takes all that waits, what has no hurry behind the rest.
+func (l *Ledger) takeQueue() []*update {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	queue := append(l.queue, l.late...)
+	l.queue, l.late = nil, nil
+	if l.patience != nil {
+		l.patience.Stop()
+		l.patience = nil
+	}
+	return queue
+}
+
+// commit gives the index of the update that failed, -1 when none did.
+func (l *Ledger) commit(queue []*update) (failed int, err error) {
+	failed = -1
+	err = l.db.Update(func(tx *bolt.Tx) error {
+		for i, u := range queue {
 			if err := u.fn(&Tx{tx}); err != nil {
+				failed = i
 				return err
 			}
 		}
 		return nil
 	})
+	return failed, err
 }
 
 func u64(n uint64) []byte { return binary.BigEndian.AppendUint64(nil, n) }

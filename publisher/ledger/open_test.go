@@ -40,11 +40,11 @@ func TestForeignLedgerIsRefused(t *testing.T) {
 		}
 	}
 	path := filepath.Join(dir, "ledger.db")
-	flip(t, path, "rescind-ledger/1", "rescind-ledger/2")
+	flip(t, path, "rescind-ledger/2", "rescind-ledger/1")
 	if l, err := ledger.Open(dir, fleet, "p1"); !errors.Is(err, ledger.ErrForeign) || !strings.Contains(err.Error(), "format") {
 		t.Errorf("format: got %v, %v, want ErrForeign that names it", l, err)
 	}
-	flip(t, path, "rescind-ledger/2", "rescind-ledger/1")
+	flip(t, path, "rescind-ledger/1", "rescind-ledger/2")
 	open(t, dir)
 }
 
@@ -67,7 +67,7 @@ func TestDamagedValueIsFound(t *testing.T) {
 	for name, read := range map[string]func(tx *ledger.Tx) error{
 		"event":   func(tx *ledger.Tx) error { _, err := tx.Event(e.ID); return err },
 		"events":  func(tx *ledger.Tx) error { return tx.Events(func(*ledger.Entry) error { return nil }) },
-		"posts":   func(tx *ledger.Tx) error { _, err := tx.Posts(0, 1); return err },
+		"posts":   func(tx *ledger.Tx) error { _, err := tx.Posts(0, 1, nil); return err },
 		"request": func(tx *ledger.Tx) error { _, err := tx.Request(txn, new(any)); return err },
 	} {
 		if err := l.View(read); err == nil || !strings.Contains(err.Error(), "damaged") {

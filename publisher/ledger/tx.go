@@ -35,14 +35,19 @@ type Entry struct {
 
 // Counter gives the next number of the publisher's messages to the stream, from 1.
 func (t *Tx) Counter(s events.Stream) (uint64, error) {
-	meta, key := t.tx.Bucket(bucketMeta), []byte("counter/"+string(s))
-	var n uint64
-	if v := meta.Get(key); len(v) == 8 {
-		n = binary.BigEndian.Uint64(v)
-	}
-	n++
-	return n, meta.Put(key, u64(n))
+	n := t.NextCounter(s)
+	return n, t.tx.Bucket(bucketMeta).Put(counterKey(s), u64(n))
 }
+
+// NextCounter is what Counter will give next, if no other transaction asks first.
+func (t *Tx) NextCounter(s events.Stream) uint64 {
+	if v := t.tx.Bucket(bucketMeta).Get(counterKey(s)); len(v) == 8 {
+		return binary.BigEndian.Uint64(v) + 1
+	}
+	return 1
+}
+
+func counterKey(s events.Stream) []byte { return []byte("counter/" + string(s)) }
 
 // SetCursor stores the position of the publisher's own follower in the stream.
 func (t *Tx) SetCursor(s events.Stream, cursor any) error {
@@ -63,31 +68,73 @@ func (t *Tx) Cursor(s events.Stream, cursor any) error {
 	return json.Unmarshal(b, cursor)
 }
 
-// PutEvent stores an event, or what is known of it now.
+// PutEvent stores an event, or what is known of it now. Its bytes are written
+// only when they are not there already: a list's are 60 KB, and all that changes
+// afterwards is where the stream has it.
 func (t *Tx) PutEvent(e *Entry) error {
-	v, err := encode(e, e.Raw)
-	if err != nil {
-		return err
+	// What is damaged is written anew.
+	if known, err := t.Known(e.ID); err != nil || known == nil || known.Expires != e.Expires {
+		if err := t.tx.Bucket(bucketExpiry).Put(append(u64(uint64(e.Expires)), e.ID[:]...), nil); err != nil {
+			return err
+		}
 	}
-	if err := t.tx.Bucket(bucketExpiry).Put(append(u64(uint64(e.Expires)), e.ID[:]...), nil); err != nil {
+	if raw, err := t.raw(bucketRaw, e.ID); err != nil || raw == nil || !bytes.Equal(raw, e.Raw) {
+		if err := t.tx.Bucket(bucketRaw).Put(e.ID[:], frame(nil, e.Raw)); err != nil {
+			return err
+		}
+	}
+	v, err := encode(e)
+	if err != nil {
 		return err
 	}
 	return t.tx.Bucket(bucketEvents).Put(e.ID[:], v)
 }
 
-// Event gives an event, nil when the ledger does not have it.
-func (t *Tx) Event(id events.EventID) (*Entry, error) {
+// Known gives an event without its bytes, nil when the ledger does not have it.
+func (t *Tx) Known(id events.EventID) (*Entry, error) {
 	v := t.tx.Bucket(bucketEvents).Get(id[:])
 	if v == nil {
 		return nil, nil
 	}
-	return decodeEntry(id, v)
+	e := &Entry{ID: id}
+	if err := decode(v, e); err != nil {
+		return nil, fmt.Errorf("event %s: %w", id, err)
+	}
+	return e, nil
+}
+
+// raw reads a signed message, nil when it is not there. It is valid for as long
+// as the transaction.
+func (t *Tx) raw(bucket []byte, id events.EventID) ([]byte, error) {
+	v := t.tx.Bucket(bucket).Get(id[:])
+	if v == nil {
+		return nil, nil
+	}
+	_, raw, err := split(v)
+	if err != nil {
+		return nil, fmt.Errorf("message %s: %w", id, err)
+	}
+	return raw, nil
+}
+
+// Event gives an event, nil when the ledger does not have it.
+func (t *Tx) Event(id events.EventID) (*Entry, error) {
+	e, err := t.Known(id)
+	if e == nil || err != nil {
+		return nil, err
+	}
+	raw, err := t.raw(bucketRaw, id)
+	if err == nil && raw == nil {
+		err = fmt.Errorf("event %s: %w: its bytes are gone", id, errDamaged)
+	}
+	e.Raw = bytes.Clone(raw)
+	return e, err
 }
 
 // Events calls fn for every event.
 func (t *Tx) Events(fn func(*Entry) error) error {
-	return t.tx.Bucket(bucketEvents).ForEach(func(k, v []byte) error {
-		e, err := decodeEntry(events.EventID(k), v)
+	return t.tx.Bucket(bucketEvents).ForEach(func(k, _ []byte) error {
+		e, err := t.Event(events.EventID(k))
 		if err != nil {
 			return err
 		}
@@ -116,12 +163,12 @@ func (t *Tx) Expire(now time.Time, limit int) (int, error) {
 // later expiry.
 func (t *Tx) expire(k []byte, now time.Time) error {
 	id := events.EventID(k[8:])
-	e, err := t.Event(id)
+	e, err := t.Known(id)
 	if err != nil {
 		return err
 	}
 	if e != nil && e.Expires < now.Unix() {
-		err = t.tx.Bucket(bucketEvents).Delete(id[:])
+		err = errors.Join(t.tx.Bucket(bucketEvents).Delete(id[:]), t.tx.Bucket(bucketRaw).Delete(id[:]))
 	}
 	return errors.Join(err, t.expireRequest(id, now), t.tx.Bucket(bucketExpiry).Delete(k))
 }
@@ -160,48 +207,48 @@ func (t *Tx) PutPost(p *Post) error {
 	}
 	p.Order = n
 	if p.Stream == events.Audit {
-		v, err := encode(struct{}{}, p.Raw)
-		if err != nil {
-			return err
-		}
-		if err := t.tx.Bucket(bucketAudit).Put(p.ID[:], v); err != nil {
+		if err := t.tx.Bucket(bucketAudit).Put(p.ID[:], frame(nil, p.Raw)); err != nil {
 			return err
 		}
 	}
 	return box.Put(u64(n), append([]byte(p.Stream+"\x00"), p.ID[:]...))
 }
 
-// Posts gives the outbox in its order, at most limit of it, from order on.
-func (t *Tx) Posts(from uint64, limit int) ([]Post, error) {
+// Posts gives the outbox in its order, at most limit of it, from order on. It
+// leaves out those that wanted, which is asked before their bytes are read, says
+// no to; nil wants all. Raw is nil in a post whose event has expired meanwhile:
+// nothing is left to send.
+func (t *Tx) Posts(from uint64, limit int, wanted func(*Post) bool) ([]Post, error) {
 	var posts []Post
 	c := t.tx.Bucket(bucketOutbox).Cursor()
 	for k, v := c.Seek(u64(from)); k != nil && len(posts) < limit; k, v = c.Next() {
-		p, err := t.post(k, v)
+		p, err := readPost(k, v)
 		if err != nil {
 			return nil, err
 		}
+		if wanted != nil && !wanted(&p) {
+			continue
+		}
+		bucket := bucketRaw
+		if p.Stream == events.Audit {
+			bucket = bucketAudit
+		}
+		raw, err := t.raw(bucket, p.ID)
+		if err != nil {
+			return nil, err
+		}
+		p.Raw = bytes.Clone(raw)
 		posts = append(posts, p)
 	}
 	return posts, nil
 }
 
-func (t *Tx) post(k, v []byte) (Post, error) {
+func readPost(k, v []byte) (Post, error) {
 	stream, id, ok := bytes.Cut(v, []byte{0})
 	if !ok || len(id) != len(events.EventID{}) {
 		return Post{}, fmt.Errorf("outbox entry %x is damaged", k)
 	}
-	p := Post{Order: binary.BigEndian.Uint64(k), Stream: events.Stream(stream), ID: events.EventID(id)}
-	bucket := bucketEvents
-	if p.Stream == events.Audit {
-		bucket = bucketAudit
-	}
-	stored := t.tx.Bucket(bucket).Get(id)
-	if stored == nil {
-		return p, nil // expired meanwhile: nothing left to send
-	}
-	_, raw, err := split(stored)
-	p.Raw = bytes.Clone(raw)
-	return p, err
+	return Post{Order: binary.BigEndian.Uint64(k), Stream: events.Stream(stream), ID: events.EventID(id)}, nil
 }
 
 // DropPost takes a message off the outbox.
@@ -216,7 +263,7 @@ func (t *Tx) DropPost(p *Post) error {
 
 // PutRequest stores what is known of a request, as JSON, until expires.
 func (t *Tx) PutRequest(txn events.EventID, expires int64, request any) error {
-	v, err := encode(request, u64(uint64(expires)))
+	v, err := encodeWith(request, u64(uint64(expires)))
 	if err != nil {
 		return err
 	}
@@ -257,23 +304,29 @@ func (t *Tx) Requests(before events.EventID, fn func(txn events.EventID, decode 
 	return nil
 }
 
-// Stored values are a CRC-32C, the length of a JSON part, that part, and the raw
-// message: bbolt checks its meta pages only, so a flipped bit in a value would
-// otherwise go unseen. In a request, its expiry takes the message's place.
+// Stored values are a CRC-32C, the length of a JSON part, that part, and bytes
+// (a signed message, or a request's expiry): bbolt checks its meta pages only, so a
+// flipped bit in a value would otherwise go unseen.
 var castagnoli = crc32.MakeTable(crc32.Castagnoli)
 
 var errDamaged = errors.New("a stored value is damaged")
 
-func encode(meta any, raw []byte) ([]byte, error) {
+func encode(meta any) ([]byte, error) { return encodeWith(meta, nil) }
+
+func encodeWith(meta any, raw []byte) ([]byte, error) {
 	m, err := json.Marshal(meta)
 	if err != nil {
 		return nil, err
 	}
-	b := make([]byte, 8, 8+len(m)+len(raw))
-	binary.BigEndian.PutUint32(b[4:], uint32(len(m)))
-	b = append(append(b, m...), raw...)
+	return frame(m, raw), nil
+}
+
+func frame(meta, raw []byte) []byte {
+	b := make([]byte, 8, 8+len(meta)+len(raw))
+	binary.BigEndian.PutUint32(b[4:], uint32(len(meta)))
+	b = append(append(b, meta...), raw...)
 	binary.BigEndian.PutUint32(b, crc32.Checksum(b[4:], castagnoli))
-	return b, nil
+	return b
 }
 
 func split(v []byte) (meta, raw []byte, err error) {
@@ -293,13 +346,4 @@ func decode(v []byte, dst any) error {
 		return err
 	}
 	return json.Unmarshal(meta, dst)
-}
-
-func decodeEntry(id events.EventID, v []byte) (*Entry, error) {
-	meta, raw, err := split(v)
-	if err != nil {
-		return nil, fmt.Errorf("event %s: %w", id, err)
-	}
-	e := &Entry{ID: id, Raw: bytes.Clone(raw)}
-	return e, json.Unmarshal(meta, e)
 }

@@ -50,7 +50,7 @@ func TestOutboxKeepsItsOrder(t *testing.T) {
 	}
 	posts := func(from uint64, limit int) (out []ledger.Post, raws []string) {
 		view(t, l, func(tx *ledger.Tx) (err error) {
-			out, err = tx.Posts(from, limit)
+			out, err = tx.Posts(from, limit, nil)
 			return err
 		})
 		for _, p := range out {
@@ -116,7 +116,7 @@ func TestExpiryGoesByTheLatestStamp(t *testing.T) {
 		t.Errorf("requests left: %v, want the one that was stored anew", got)
 	}
 	view(t, l, func(tx *ledger.Tx) error {
-		posts, err := tx.Posts(0, 10)
+		posts, err := tx.Posts(0, 10, nil)
 		if len(posts) != 1 || posts[0].Raw != nil {
 			t.Errorf("posts %v, want the expired event's without content", posts)
 		}

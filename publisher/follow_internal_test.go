@@ -1,0 +1,58 @@
+package publisher
+
+import (
+	"bytes"
+	"errors"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/google/go-cmp/cmp/cmpopts"
+	"github.com/rescind/rescind/events"
+	"github.com/rescind/rescind/internal/bus/bustest"
+	"github.com/rescind/rescind/internal/follow"
+)
+
+// TestOwnEventIsKnownAgainAsItWouldBeRead orders while the bus is away, so that the
+// events stay in flight.
+func TestOwnEventIsKnownAgainAsItWouldBeRead(t *testing.T) {
+	p, srv := openPublisher(t)
+	srv.Stop(t)
+	bustest.Eventually(t, "the client notices", func() bool { return !p.nc.IsConnected() })
+	list := Target{Kind: events.KindTokens, Realm: "main"}
+	for i := range 3 {
+		list.Tokens = append(list.Tokens, token(i, orderedAt.Unix()+3600))
+	}
+	for name, target := range map[string]Target{
+		"user": {Kind: events.KindUser, Realm: "main", Value: "jack"}, "session": {Kind: events.KindSession, Realm: "main", Value: "s"},
+		"list": list, "token": {Kind: events.KindToken, Tokens: list.Tokens[:1]}, "all": {Kind: events.KindAll},
+	} {
+		o := order(target)
+		o.Reason, o.Key = "laptop stolen", "key "+name
+		res, err := p.Revoke(t.Context(), *o)
+		if !errors.Is(err, ErrQueued) {
+			t.Fatalf("%s: %v", name, err)
+		}
+		p.mu.Lock()
+		f := p.inflight[res.Events[0].ID]
+		p.mu.Unlock()
+		raw := f.req.items[f.i].raw
+		want := follow.Decode(p.keys.Load(), p.fleet, 7, raw)
+		got := p.decode(7, bytes.Clone(raw))
+		if diff := cmp.Diff(want, got, cmpopts.EquateEmpty()); diff != "" || want.Err != nil {
+			t.Errorf("%s (-read +known): %v\n%s", name, want.Err, diff)
+		}
+		if got.Event != &f.req.items[f.i].r {
+			t.Errorf("%s: it was read once more", name)
+		}
+		own := p.cfg.Signer.Public()
+		bounded := *own
+		bounded.Kinds = []events.Kind{events.KindLift}
+		for why, keys := range map[error]*events.KeySet{events.ErrUnknownKey: events.NewKeySet(), events.ErrKeyBounds: events.NewKeySet(&bounded)} {
+			p.keys.Store(keys)
+			if got := p.decode(7, raw); !errors.Is(got.Err, why) {
+				t.Errorf("%s: %v, want %v", name, got.Err, why)
+			}
+		}
+		p.keys.Store(events.NewKeySet(own))
+	}
+}
