@@ -117,6 +117,8 @@ func TestBadInputIsAUsageError(t *testing.T) {
 		"agent --service=":                       "--service",
 		"agent --bound=-1s":                      "--bound",
 		"agent --max-staleness=-1s":              "--max-staleness",
+		"agent --cache-tokens=-1":                "--cache-tokens must not be negative",
+		"agent --cache-tokens many":              "--cache-tokens",
 		"agent --keys http://localhost@evil.org": "plain http",
 		"agent --keys http://127.0.0.1.evil.org": "plain http",
 		"--config nowhere.yaml version":          "nowhere.yaml",
