@@ -29,9 +29,6 @@ func DecodeState(b []byte) ([]byte, error) {
 	return s.encode(), nil
 }
 
-// TableBytes is what the table of identities occupies.
-func (s *Set) TableBytes() int { return 20 * len(s.index.identities.slots.Load().tags) }
-
 // Probes is how many tags Check reads to find that an identity is not listed.
 func (s *Set) Probes(id events.Identity) (n int) {
 	table := s.index.identities.slots.Load()
