@@ -101,8 +101,13 @@ func (b *bench) listen(ctx context.Context, d time.Duration) (*beaconFigures, er
 	return f, nil
 }
 
+// askTime is how long a publisher may take that was not asked to be there.
+const askTime = 3 * time.Second
+
 // askForAgents asks the publisher, where there is a key for it.
 func (b *bench) askForAgents(ctx context.Context, f *beaconFigures) {
+	ctx, cancel := context.WithTimeout(ctx, askTime)
+	defer cancel()
 	var list []agentKnown
 	body, err := b.agentsBody(ctx)
 	if err == nil {

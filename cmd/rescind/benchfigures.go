@@ -15,7 +15,7 @@ type figures struct {
 	P90       float64  `json:"p90"`
 	P99       float64  `json:"p99"`
 	Max       float64  `json:"max"`
-	Histogram []bucket `json:"histogram"`
+	Histogram []bucket `json:"histogram,omitempty"`
 }
 
 // bucket counts the measurements from From up to, not including, To. The first
@@ -33,9 +33,15 @@ type recorder struct {
 	unit float64
 }
 
-// newRecorder makes one for values up to most.
+// newRecorder makes one for values up to most, exact to three digits.
 func newRecorder(most int64, unit float64) *recorder {
 	return &recorder{hdrhistogram.New(1, most, 3), unit}
+}
+
+// newSmallRecorder makes one that is exact to two digits and takes a tenth of the
+// memory, for where there are thousands.
+func newSmallRecorder(most int64, unit float64) *recorder {
+	return &recorder{hdrhistogram.New(1, most, 2), unit}
 }
 
 // record takes one measurement; what is beyond the largest counts as the largest.
@@ -49,7 +55,7 @@ func (r *recorder) merge(other *recorder) { r.h.Merge(other.h) }
 func (r *recorder) figures() figures {
 	at := func(q float64) float64 { return float64(r.h.ValueAtQuantile(q)) / r.unit }
 	f := figures{Count: r.h.TotalCount(), Mean: r.h.Mean() / r.unit, P50: at(50), P90: at(90), P99: at(99),
-		Max: float64(r.h.Max()) / r.unit, Histogram: []bucket{}}
+		Max: float64(r.h.Max()) / r.unit}
 	if f.Count > 0 {
 		f.Histogram = r.buckets(edges(at(1), f.P50, f.P99, 1/r.unit))
 	}

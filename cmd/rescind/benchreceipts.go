@@ -149,7 +149,7 @@ func figuresOf(receipts []*events.Receipt, refused map[string]int) *receiptFigur
 		}
 		for _, a := range r.Applied {
 			if agents[a.Agent] == nil {
-				agents[a.Agent] = newRecorder(longestApplied, 1)
+				agents[a.Agent] = newSmallRecorder(longestApplied, 1)
 			}
 			agents[a.Agent].record(a.AfterMS)
 			all.record(a.AfterMS)
@@ -160,7 +160,9 @@ func figuresOf(receipts []*events.Receipt, refused map[string]int) *receiptFigur
 	}
 	f.AppliedMS = all.figures()
 	for _, name := range slices.Sorted(maps.Keys(agents)) {
-		f.Agents = append(f.Agents, agentFigures{name, agents[name].figures()})
+		a := agentFigures{name, agents[name].figures()}
+		a.Histogram = nil // one for each of a thousand agents says nothing to anybody
+		f.Agents = append(f.Agents, a)
 	}
 	slices.SortStableFunc(f.Agents, func(x, y agentFigures) int {
 		return cmp.Or(cmp.Compare(y.P99, x.P99), cmp.Compare(y.P50, x.P50))
