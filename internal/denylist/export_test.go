@@ -29,17 +29,6 @@ func DecodeState(b []byte) ([]byte, error) {
 	return s.encode(), nil
 }
 
-// TableBytes is what the table of identities occupies.
-func (s *Set) TableBytes() (n int) {
-	all := s.index.identities.once.segments.Load()
-	for i := range all.each {
-		if slots := all.each[i].Load(); slots != nil {
-			n += 12 * len(slots.tags)
-		}
-	}
-	return n
-}
-
 // Probes is how many tags Check reads to find that an identity is not listed.
 func (s *Set) Probes(id events.Identity) (n int) {
 	all := s.index.identities.once.segments.Load()

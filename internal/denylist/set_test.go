@@ -305,7 +305,7 @@ func TestTablesStayShortToProbeAndSmall(t *testing.T) {
 	s := mustOpen(t, options(""))
 	for n := range 100 {
 		s.Stage(denylist.Change{Records: []denylist.Record{list(n, n*1000, 1000)}})
-		if each := s.TableBytes() / s.Len(); each > 40 {
+		if each := s.TableBytes() / s.Len(); each > 28 {
 			t.Fatalf("%d bytes an identity at %d", each, s.Len())
 		}
 		read := 0
