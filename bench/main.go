@@ -14,7 +14,9 @@ import (
 )
 
 // measurements are all rows in the order of the table.
-var measurements = []measurement{}
+var measurements = []measurement{
+	{"propagation", measurePropagation},
+}
 
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
