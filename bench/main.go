@@ -16,6 +16,7 @@ import (
 // measurements are all rows in the order of the table.
 var measurements = []measurement{
 	{"propagation", measurePropagation},
+	{"accept", measureAccept},
 }
 
 func main() {

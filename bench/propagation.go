@@ -186,7 +186,7 @@ func (f *agentsFanout) follow(a *subscriber.Agent, w *subscriber.Watch) {
 			continue
 		}
 		if err := a.Check(v.token); !errors.Is(err, subscriber.ErrRevoked) {
-			err = fmt.Errorf("Check after the revocation: %w", err)
+			err = fmt.Errorf("checking after the revocation: %w", err)
 			f.fault.CompareAndSwap(nil, &err)
 		}
 		f.gate.arrived()
@@ -231,7 +231,7 @@ func (f *agentsFanout) victim(round int) (*victim, error) {
 	}
 	for _, a := range f.agents {
 		if err := a.Check(v.token); err != nil {
-			return nil, fmt.Errorf("Check before the revocation: %w", err)
+			return nil, fmt.Errorf("checking before the revocation: %w", err)
 		}
 	}
 	f.token.Store(v)
