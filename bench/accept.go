@@ -187,16 +187,10 @@ func (g *acceptRig) openPeers(ctx context.Context) error {
 	if _, err := g.js.CreateStream(ctx, jetstream.StreamConfig{Name: "BENCH", Subjects: []string{storedSubject}}); err != nil {
 		return fmt.Errorf("making a stream: %w", err)
 	}
-	if g.db, err = bbolt.Open(filepath.Join(g.dir, "peer.db"), 0o600, nil); err != nil {
+	if g.db, err = openPeerStore(filepath.Join(g.dir, "peer.db")); err != nil {
 		return err
 	}
 	g.undo = append(g.undo, g.db.Close)
-	if err := g.db.Update(func(tx *bbolt.Tx) error {
-		_, err := tx.CreateBucket(peerBucket)
-		return err
-	}); err != nil {
-		return err
-	}
 	if err := g.post("none")(ctx); err != nil {
 		return err
 	}
@@ -233,16 +227,9 @@ func (g *acceptRig) post(wait string) func(context.Context) error {
 	}
 }
 
-// receipted waits until the audit stream has the event and the receipt of every
-// order.
+// receipted waits until every order has its receipt.
 func (g *acceptRig) receipted(ctx context.Context) error {
-	var failed error
-	err := await(ctx, "all receipts are written", func() bool {
-		info, err := g.bus.Info(ctx, events.Audit)
-		failed = err
-		return err == nil && info.Msgs >= 2*uint64(g.users.Load())
-	})
-	return errors.Join(err, failed)
+	return awaitReceipts(ctx, g.bus, int(g.users.Load()))
 }
 
 func (g *acceptRig) publish(ctx context.Context) error {

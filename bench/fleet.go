@@ -284,6 +284,27 @@ func (s samples) median() float64 { return s.quantile(0.5) }
 
 func (s samples) p99() float64 { return s.quantile(0.99) }
 
+// repeats says how often a measurement is taken: at most so many times, and not
+// again once the time is used up, so that a slow machine does not make the bench
+// endless.
+type repeats struct {
+	times int
+	until time.Duration
+}
+
+func (r repeats) do(fn func() error) error {
+	begin := time.Now()
+	for i := range r.times {
+		if i > 0 && time.Since(begin) > r.until {
+			break
+		}
+		if err := fn(); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
 func milliseconds(d time.Duration) float64 { return float64(d) / float64(time.Millisecond) }
 
 // perSecond is a rate.

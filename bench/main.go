@@ -17,6 +17,9 @@ import (
 var measurements = []measurement{
 	{"propagation", measurePropagation},
 	{"accept", measureAccept},
+	{"storm", measureStorm},
+	{"singles", measureSingles},
+	{"catchup", measureCatchup},
 }
 
 func main() {
