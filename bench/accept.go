@@ -32,11 +32,9 @@ import (
 // with as many bytes. Many callers share writes: there the limit is the slower of
 // the two, each alone.
 func measureAccept(ctx context.Context, c *Config) ([]Row, error) {
-	rounds, slice := 10, 500*time.Millisecond
-	if c.Quick {
-		rounds, slice = 3, 400*time.Millisecond
-	}
-	return acceptBy(ctx, c, []int{1, 16, acceptBound}, rounds, slice)
+	all := []int{1, 16, acceptBound}
+	return acceptBy(ctx, c, pick(c, all, all, []int{1, 3}), pick(c, 10, 3, 1),
+		pick(c, 500*time.Millisecond, 400*time.Millisecond, 20*time.Millisecond))
 }
 
 // acceptBound is the number of callers for which the target of the throughput
@@ -298,7 +296,7 @@ func acceptBy(ctx context.Context, c *Config, callers []int, rounds int, slice t
 		if ops["wait_all"] != nil {
 			rows = append(rows, waitAllRow(n, ops))
 		}
-		c.logf("accept: %d callers done", n)
+		c.logf("  %d callers done", n)
 	}
 	return rows, nil
 }

@@ -28,11 +28,8 @@ import (
 // event's signature and puts the identities into a map, and one that also puts
 // them into a bbolt file. The limit is an ordered consumer that only reads.
 func measureCatchup(ctx context.Context, c *Config) ([]Row, error) {
-	sizes, r := []int{10_000, 100_000, 1_000_000}, repeats{5, time.Minute}
-	if c.Quick {
-		sizes, r = []int{10_000, 50_000, 200_000}, repeats{3, 6 * time.Second}
-	}
-	return catchupOf(ctx, c, sizes, r)
+	return catchupOf(ctx, c, pick(c, []int{10_000, 100_000, 1_000_000}, []int{10_000, 50_000, 200_000}, []int{2 * perList}),
+		pick(c, repeats{5, time.Minute}, repeats{5, 5 * time.Second}, repeats{times: 1}))
 }
 
 func catchupOf(ctx context.Context, c *Config, sizes []int, r repeats) (rows []Row, err error) {
@@ -49,7 +46,7 @@ func catchupOf(ctx context.Context, c *Config, sizes []int, r repeats) (rows []R
 			return nil, fmt.Errorf("%d identities: %w", n, err)
 		}
 		rows = append(rows, two...)
-		c.logf("catchup: %d identities done", n)
+		c.logf("  %d identities done", n)
 	}
 	return rows, nil
 }
@@ -84,7 +81,7 @@ func (s *site) catchup(ctx context.Context, n int, repeat repeats) ([]Row, error
 }
 
 // catchupRound reads the stock once in every way.
-func (k *stock) catchupRound(ctx context.Context, n int, holds []*events.Token, rates map[string]samples) error {
+func (k *filled) catchupRound(ctx context.Context, n int, holds []*events.Token, rates map[string]samples) error {
 	add := func(name string, took time.Duration) { rates[name] = append(rates[name], perSecond(n, took)) }
 	for _, name := range []string{consumerReads, consumerMaps, consumerKeeps} {
 		took, err := k.consume(ctx, name, n)
@@ -113,7 +110,7 @@ func catchupRow(n int, form, peer string, rates map[string]samples) Row {
 }
 
 // consume reads the stock with an ordered consumer on a connection of its own.
-func (k *stock) consume(ctx context.Context, name string, n int) (took time.Duration, err error) {
+func (k *filled) consume(ctx context.Context, name string, n int) (took time.Duration, err error) {
 	ctx, cancel := context.WithTimeout(ctx, 2*time.Minute)
 	defer cancel()
 	nc, err := nats.Connect(k.url)
@@ -153,7 +150,7 @@ func (k *stock) consume(ctx context.Context, name string, n int) (took time.Dura
 }
 
 // taker gives what a consumer does with each message, and at the end.
-func (k *stock) taker(name string, n int) (take func([]byte) error, done func() error, err error) {
+func (k *filled) taker(name string, n int) (take func([]byte) error, done func() error, err error) {
 	switch name {
 	case consumerReads:
 		return func([]byte) error { return nil }, func() error { return nil }, nil
@@ -173,7 +170,7 @@ func complete(got, want int) error {
 
 // remember verifies an event and puts its identities into the map, each with its
 // expiry.
-func (k *stock) remember(set map[string]int64, raw []byte) error {
+func (k *filled) remember(set map[string]int64, raw []byte) error {
 	if !verifies(k.signer.Public().Public, raw) {
 		return errors.New("an event does not verify")
 	}
@@ -203,7 +200,7 @@ func (k *stock) remember(set map[string]int64, raw []byte) error {
 
 // keeper is remember with a bbolt file behind: each identity a key, and as many
 // events in one transaction as an agent reads at a time.
-func (k *stock) keeper(n int) (take func([]byte) error, done func() error, err error) {
+func (k *filled) keeper(n int) (take func([]byte) error, done func() error, err error) {
 	dir, err := os.MkdirTemp(k.dir, "keeper-")
 	if err != nil {
 		return nil, nil, err

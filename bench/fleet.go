@@ -244,7 +244,7 @@ func (s *site) openAgents(ctx context.Context, n int, durable bool) ([]*subscrib
 // awaitFleet waits until the publisher is ready and knows the agents, and all of
 // them are fresh.
 func awaitFleet(ctx context.Context, p *publisher.Publisher, agents []*subscriber.Agent) error {
-	return await(ctx, "the fleet is ready", func() bool {
+	return eventually(ctx, "the fleet is ready", func() bool {
 		if p.Ready() != nil || len(p.Agents()) < len(agents) {
 			return false
 		}
@@ -252,8 +252,8 @@ func awaitFleet(ctx context.Context, p *publisher.Publisher, agents []*subscribe
 	})
 }
 
-// await waits until the condition holds, for a minute at most.
-func await(ctx context.Context, what string, holds func() bool) error {
+// eventually waits until the condition holds, for a minute at most.
+func eventually(ctx context.Context, what string, holds func() bool) error {
 	ctx, cancel := context.WithTimeout(ctx, time.Minute)
 	defer cancel()
 	tick := time.NewTicker(2 * time.Millisecond)

@@ -183,7 +183,7 @@ func (p *positions) forget() {
 // many orders of one event each.
 func awaitReceipts(ctx context.Context, b *bus.Bus, orders int) error {
 	var failed error
-	err := await(ctx, "all receipts are written", func() bool {
+	err := eventually(ctx, "all receipts are written", func() bool {
 		info, err := b.Info(ctx, events.Audit)
 		failed = err
 		return err == nil && info.Msgs >= 2*uint64(orders)
@@ -191,9 +191,9 @@ func awaitReceipts(ctx context.Context, b *bus.Bus, orders int) error {
 	return errors.Join(err, failed)
 }
 
-// stock is a stream that holds signed events before anybody reads it. No publisher
+// filled is a stream that holds signed events before anybody reads it. No publisher
 // runs: the bench sends the beacons itself, so that only the agent works.
-type stock struct {
+type filled struct {
 	*site
 	fleet  events.Fleet
 	stream events.Stream
@@ -206,12 +206,12 @@ type stock struct {
 }
 
 // fill makes the streams of a fleet and puts the events into one of them.
-func (s *site) fill(ctx context.Context, fleet events.Fleet, stream events.Stream, revocations []events.Revocation) (*stock, error) {
+func (s *site) fill(ctx context.Context, fleet events.Fleet, stream events.Stream, revocations []events.Revocation) (*filled, error) {
 	b, err := s.apply(ctx, fleet)
 	if err != nil {
 		return nil, err
 	}
-	k := &stock{site: s, fleet: fleet, stream: stream, bus: b}
+	k := &filled{site: s, fleet: fleet, stream: stream, bus: b}
 	if k.raws, err = signAll(s.signer, revocations); err != nil {
 		return nil, err
 	}
@@ -237,7 +237,7 @@ func (s *site) fill(ctx context.Context, fleet events.Fleet, stream events.Strea
 }
 
 // tell sends a beacon that covers all there is.
-func (k *stock) tell(ctx context.Context) error {
+func (k *filled) tell(ctx context.Context) error {
 	k.beacon++
 	b := &events.Beacon{SentAt: time.Now().UnixMilli(), Streams: map[events.Stream]events.Watermark{},
 		Origin: events.Origin{Publisher: "bench", Incarnation: stockIncarnation, Counter: k.beacon}}
@@ -264,7 +264,7 @@ type caughtUp struct {
 
 // read opens a new agent, with files in dir unless it is "", and waits until it
 // has read the stock. It then closes it. holds are tokens that it must refuse.
-func (k *stock) read(ctx context.Context, dir string, holds ...*events.Token) (took caughtUp, err error) {
+func (k *filled) read(ctx context.Context, dir string, holds ...*events.Token) (took caughtUp, err error) {
 	ctx, cancel := context.WithTimeout(ctx, 2*time.Minute)
 	defer cancel()
 	nc, err := nats.Connect(k.url)
@@ -302,17 +302,17 @@ func (k *stock) read(ctx context.Context, dir string, holds ...*events.Token) (t
 }
 
 // check tells whether the agent is what was waited for: fresh, and refusing.
-func (k *stock) check(ctx context.Context, a *subscriber.Agent, holds []*events.Token) error {
+func (k *filled) check(ctx context.Context, a *subscriber.Agent, holds []*events.Token) error {
 	for _, t := range holds {
 		if err := a.Check(t); !errors.Is(err, subscriber.ErrRevoked) {
 			return fmt.Errorf("a revoked token is not refused: %w", err)
 		}
 	}
-	return await(ctx, "the agent is fresh", func() bool { return a.Status().State == events.Fresh })
+	return eventually(ctx, "the agent is fresh", func() bool { return a.Status().State == events.Fresh })
 }
 
 // tellUntil sends a beacon at once and then each second, as a publisher does.
-func (k *stock) tellUntil(ctx context.Context) error {
+func (k *filled) tellUntil(ctx context.Context) error {
 	tick := time.NewTicker(time.Second)
 	defer tick.Stop()
 	for {

@@ -8,26 +8,9 @@ import (
 	"github.com/rescind/rescind/events"
 )
 
-var once = repeats{1, time.Minute}
-
-func TestStormReachesEveryDisk(t *testing.T) {
-	rows, err := stormOver(t.Context(), smokeConfig(t), 2, []int{2 * perList}, once)
-	wantRows(t, rows, err, 1)
-}
-
-func TestSinglesAreAllTakenUp(t *testing.T) {
-	rows, err := singlesOf(t.Context(), smokeConfig(t), []int{20}, once)
-	wantRows(t, rows, err, 1)
-}
-
-func TestCatchupReadsEverythingInEveryWay(t *testing.T) {
-	rows, err := catchupOf(t.Context(), smokeConfig(t), []int{2 * perList}, once)
-	wantRows(t, rows, err, 2)
-}
-
 // TestAReaderThatLacksATokenIsNoMeasurement: what was timed must have been whole.
 func TestAReaderThatLacksATokenIsNoMeasurement(t *testing.T) {
-	s, err := openSite(t.Context(), smokeConfig(t), syncLater)
+	s, err := openSite(t.Context(), tinyConfig(t), syncLater)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -68,9 +68,7 @@ func openPeers(ctx context.Context, s *site, n int, payload []byte) ([]*fanout, 
 	if err != nil {
 		return nil, err
 	}
-	if r != nil {
-		all = append(all, r)
-	}
+	all = append(all, r)
 	for _, nc := range p.conns {
 		if err := nc.FlushWithContext(ctx); err != nil {
 			return nil, err
@@ -181,21 +179,18 @@ func (p *peers) openKV(ctx context.Context) (*fanout, error) {
 	return f, nil
 }
 
-// openRedis starts a redis-server; it gives nil where there is none.
+// openRedis starts a redis-server on a unix socket, with a connection for each
+// receiver.
 func (p *peers) openRedis(ctx context.Context, s *site) (*fanout, error) {
-	exe, err := exec.LookPath("redis-server")
-	if err != nil {
-		return nil, nil
-	}
 	socket := filepath.Join(s.dir, "r.sock")
-	cmd := exec.Command(exe, "--port", "0", "--unixsocket", socket, "--save", "", "--appendonly", "no", "--dir", s.dir)
+	cmd := exec.Command("redis-server", "--port", "0", "--unixsocket", socket, "--save", "", "--appendonly", "no", "--dir", s.dir)
 	if err := cmd.Start(); err != nil {
 		return nil, fmt.Errorf("starting redis-server: %w", err)
 	}
 	s.undo = append(s.undo, func() error { return errors.Join(cmd.Process.Signal(os.Interrupt), cmd.Wait()) })
 	rdb := redis.NewClient(&redis.Options{Network: "unix", Addr: socket, ReadTimeout: 30 * time.Second})
 	s.undo = append(s.undo, rdb.Close)
-	if err := await(ctx, "redis-server answers", func() bool { return rdb.Ping(ctx).Err() == nil }); err != nil {
+	if err := eventually(ctx, "redis-server answers", func() bool { return rdb.Ping(ctx).Err() == nil }); err != nil {
 		return nil, err
 	}
 	f := &fanout{name: "redis_pubsub", gate: newGate()}

@@ -18,11 +18,8 @@ import (
 //
 // The limit is verifying the same signatures on all cores.
 func measureSingles(ctx context.Context, c *Config) ([]Row, error) {
-	sizes, r := []int{1_000, 10_000, 100_000}, repeats{5, time.Minute}
-	if c.Quick {
-		sizes, r = []int{1_000, 5_000, 20_000}, repeats{3, 6 * time.Second}
-	}
-	return singlesOf(ctx, c, sizes, r)
+	return singlesOf(ctx, c, pick(c, []int{1_000, 10_000, 100_000}, []int{1_000, 5_000, 20_000}, []int{20}),
+		pick(c, repeats{5, time.Minute}, repeats{5, 5 * time.Second}, repeats{times: 1}))
 }
 
 func singlesOf(ctx context.Context, c *Config, sizes []int, r repeats) (rows []Row, err error) {
@@ -39,7 +36,7 @@ func singlesOf(ctx context.Context, c *Config, sizes []int, r repeats) (rows []R
 			return nil, fmt.Errorf("%d revocations: %w", n, err)
 		}
 		rows = append(rows, row)
-		c.logf("singles: %d revocations done", n)
+		c.logf("  %d revocations done", n)
 	}
 	return rows, nil
 }
@@ -99,7 +96,7 @@ func (s *site) tokenOf(user string, issued int64) (*events.Token, error) {
 }
 
 // readDurably reads the stock into a new directory.
-func (k *stock) readDurably(ctx context.Context, holds ...*events.Token) (caughtUp, error) {
+func (k *filled) readDurably(ctx context.Context, holds ...*events.Token) (caughtUp, error) {
 	dir, err := os.MkdirTemp(k.dir, "reader-")
 	if err != nil {
 		return caughtUp{}, err
@@ -109,7 +106,7 @@ func (k *stock) readDurably(ctx context.Context, holds ...*events.Token) (caught
 }
 
 // verifyRate verifies all signatures of the stock on all cores, and nothing else.
-func (k *stock) verifyRate() (float64, error) {
+func (k *filled) verifyRate() (float64, error) {
 	parts := make([]signature, len(k.raws))
 	for i, raw := range k.raws {
 		var err error

@@ -29,17 +29,16 @@ import (
 // same signed events to a stream that syncs at every write, and writing what an
 // agent keeps of them (32 bytes a token) to one bbolt file for each agent.
 func measureStorm(ctx context.Context, c *Config) ([]Row, error) {
-	sizes, ten, r := []int{100_000, 300_000, 1_000_000}, 1_000_000, repeats{3, 2 * time.Minute}
-	if c.Quick {
-		sizes, ten, r = []int{50_000, 100_000, 200_000}, 100_000, repeats{3, 10 * time.Second}
-	}
+	sizes := pick(c, []int{100_000, 300_000, 1_000_000}, []int{50_000, 100_000, 200_000}, []int{2 * perList})
+	ten := pick(c, 1_000_000, 100_000, perList)
+	r := pick(c, repeats{3, 2 * time.Minute}, repeats{3, 10 * time.Second}, repeats{times: 1})
 	one, err := stormOver(ctx, c, 1, sizes, r)
 	if err != nil {
 		return nil, fmt.Errorf("one agent: %w", err)
 	}
 	more, err := stormOver(ctx, c, 10, []int{ten}, r)
 	if err != nil {
-		return nil, fmt.Errorf("ten agents: %w", err)
+		return one, fmt.Errorf("ten agents: %w", err)
 	}
 	return append(one, more...), nil
 }
@@ -250,7 +249,7 @@ func stormOver(ctx context.Context, c *Config, agents int, sizes []int, repeat r
 			return nil, fmt.Errorf("%d tokens: %w", n, err)
 		}
 		rows = append(rows, stormRow(n, agents, rates))
-		c.logf("storm: %d tokens over %d agents done", n, agents)
+		c.logf("  %d tokens over %d agents done", n, agents)
 	}
 	return rows, nil
 }
