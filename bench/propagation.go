@@ -336,6 +336,8 @@ func propagationRow(n int, agents *agentsFanout, peers []*fanout) *Row {
 		r.Peers[f.name] = f.took.median()
 		r.Detail["ratio_to_"+f.name] = median / f.took.median()
 	}
+	// Above 1, no receiver that verifies can be ahead of watchers that do not.
+	r.Detail["limit_to_kv_watch"] = r.Limit / r.Peers["kv_watch"]
 	if n >= propagationBound {
 		r.Must, r.Target = AtMost, 1.3
 		r.Also = map[string]Bound{"ratio_to_kv_watch": {AtMost, 1}}

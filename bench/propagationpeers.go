@@ -9,6 +9,8 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strconv"
+	"strings"
+	"syscall"
 	"time"
 
 	"github.com/nats-io/nats.go"
@@ -57,18 +59,22 @@ func openPeers(ctx context.Context, s *site, n int, payload []byte) ([]*fanout, 
 		p.conns = append(p.conns, nc)
 	}
 	var all []*fanout
-	for _, open := range []func(context.Context) (*fanout, error){p.openRaw, p.openVerify, p.openRepublish, p.openKV} {
+	for _, open := range []func(context.Context) (*fanout, error){p.openRaw, p.openVerify, p.openRepublish} {
 		f, err := open(ctx)
 		if err != nil {
 			return nil, err
 		}
 		all = append(all, f)
 	}
+	kv, err := p.openKV(ctx)
+	if err != nil {
+		return nil, err
+	}
 	r, err := p.openRedis(ctx, s)
 	if err != nil {
 		return nil, err
 	}
-	all = append(all, r)
+	all = append(append(all, kv...), r)
 	for _, nc := range p.conns {
 		if err := nc.FlushWithContext(ctx); err != nil {
 			return nil, err
@@ -143,40 +149,56 @@ func (p *peers) openRepublish(ctx context.Context) (*fanout, error) {
 	return f, p.listen(republishSubject, p.verified(f.gate))
 }
 
+// kvVerified begins the keys whose values the watchers verify.
+const kvVerified = "verify-"
+
 // openKV opens a watcher for each receiver: a consumer of its own on the server.
-func (p *peers) openKV(ctx context.Context) (*fanout, error) {
+// They take values as they come, and, what is the like of rescind, verify them.
+func (p *peers) openKV(ctx context.Context) ([]*fanout, error) {
 	kv, err := p.js.CreateKeyValue(ctx, jetstream.KeyValueConfig{Bucket: "bench"})
 	if err != nil {
 		return nil, fmt.Errorf("making a bucket: %w", err)
 	}
-	f := &fanout{name: "kv_watch", gate: newGate()}
-	f.send = func(ctx context.Context, round int) (time.Time, error) {
-		key := "user-" + strconv.Itoa(round)
-		return p.sentBy("$KV.bench."+key, func() error {
-			_, err := kv.Put(ctx, key, p.payload)
-			return err
-		})
+	put := func(prefix string) func(context.Context, int) (time.Time, error) {
+		return func(ctx context.Context, round int) (time.Time, error) {
+			key := prefix + strconv.Itoa(round)
+			return p.sentBy("$KV.bench."+key, func() error {
+				_, err := kv.Put(ctx, key, p.payload)
+				return err
+			})
+		}
 	}
+	plain := &fanout{name: "kv_watch", gate: newGate(), send: put("user-")}
+	checked := &fanout{name: "kv_watch_verify", gate: newGate(), send: put(kvVerified)}
 	for i, nc := range p.conns {
-		js, err := jetstream.New(nc)
-		if err != nil {
-			return nil, err
-		}
-		mine, err := js.KeyValue(ctx, "bench")
-		if err != nil {
-			return nil, err
-		}
-		w, err := mine.WatchAll(ctx, jetstream.UpdatesOnly())
+		w, err := watchAll(ctx, nc)
 		if err != nil {
 			return nil, fmt.Errorf("watcher %d: %w", i, err)
 		}
 		go func() { // ends with the connection
-			for range w.Updates() {
-				f.gate.arrived()
+			for e := range w.Updates() {
+				switch {
+				case !strings.HasPrefix(e.Key(), kvVerified):
+					plain.gate.arrived()
+				case verifies(p.key, e.Value()):
+					checked.gate.arrived()
+				}
 			}
 		}()
 	}
-	return f, nil
+	return []*fanout{plain, checked}, nil
+}
+
+func watchAll(ctx context.Context, nc *nats.Conn) (jetstream.KeyWatcher, error) {
+	js, err := jetstream.New(nc)
+	if err != nil {
+		return nil, err
+	}
+	kv, err := js.KeyValue(ctx, "bench")
+	if err != nil {
+		return nil, err
+	}
+	return kv.WatchAll(ctx, jetstream.UpdatesOnly())
 }
 
 // openRedis starts a redis-server on a unix socket, with a connection for each
@@ -184,6 +206,7 @@ func (p *peers) openKV(ctx context.Context) (*fanout, error) {
 func (p *peers) openRedis(ctx context.Context, s *site) (*fanout, error) {
 	socket := filepath.Join(s.dir, "r.sock")
 	cmd := exec.Command("redis-server", "--port", "0", "--unixsocket", socket, "--save", "", "--appendonly", "no", "--dir", s.dir)
+	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
 	if err := cmd.Start(); err != nil {
 		return nil, fmt.Errorf("starting redis-server: %w", err)
 	}
