@@ -30,7 +30,8 @@ import (
 // An answer stands for a write to the ledger's disk and one to the stream's, one
 // after the other, so the limit of one caller is a loop that does just these two
 // with as many bytes. Many callers share writes: there the limit is the slower of
-// the two, each alone.
+// the two, each alone. Receipts are written after the answers; how long that takes
+// once the callers have stopped stands beside the throughput.
 func measureAccept(ctx context.Context, c *Config) ([]Row, error) {
 	all := []int{1, 16, acceptBound}
 	return acceptBy(ctx, c, pick(c, all, all, []int{1, 3}), pick(c, 10, 3, 1),
@@ -50,8 +51,8 @@ type operation struct {
 	// what is measured next. nil when do leaves nothing behind.
 	settled func(ctx context.Context) error
 	// rates are those of the rounds, in operations a second; took are the times of
-	// the operations in milliseconds.
-	rates, took samples
+	// the operations, and after those until it was settled, in milliseconds.
+	rates, took, after samples
 }
 
 // round lets callers repeat the operation for a while.
@@ -73,7 +74,9 @@ func (o *operation) round(ctx context.Context, callers int, d time.Duration) err
 	o.rates = append(o.rates, perSecond(len(took), time.Since(begin)))
 	o.took = append(o.took, took...)
 	if o.settled != nil {
+		begin = time.Now()
 		errs = append(errs, o.settled(ctx))
+		o.after = append(o.after, milliseconds(time.Since(begin)))
 	}
 	if err := errors.Join(errs...); err != nil {
 		return fmt.Errorf("%s: %w", o.name, err)
@@ -280,7 +283,7 @@ func acceptBy(ctx context.Context, c *Config, callers []int, rounds int, slice t
 		for i := range 1 + rounds {
 			if i == 1 { // the first round was for warming up
 				for _, o := range ops {
-					o.rates, o.took = nil, nil
+					o.rates, o.took, o.after = nil, nil, nil
 				}
 			}
 			for _, name := range []string{"rescind", bothWrites, "wait_all", "jetstream_sync", "bbolt_sync"} {
@@ -328,7 +331,8 @@ func waitAllRow(callers int, ops map[string]*operation) Row {
 func throughputRow(callers int, ops map[string]*operation) Row {
 	own := ops["rescind"].rates.median()
 	r := Row{Row: "accept", Case: "throughput", N: callers, Rescind: own, Unit: "requests/s",
-		Peers: map[string]float64{}, Detail: map[string]float64{"p99_ms": ops["rescind"].took.p99()}}
+		Peers: map[string]float64{}, Detail: map[string]float64{"p99_ms": ops["rescind"].took.p99(),
+			"receipts_after_ms": ops["rescind"].after.median()}}
 	for _, name := range []string{"jetstream_sync", "bbolt_sync"} {
 		rate := ops[name].rates.median()
 		r.Peers[name], r.Detail["p99_ms_"+name] = rate, ops[name].took.p99()
