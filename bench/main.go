@@ -15,7 +15,9 @@ import (
 )
 
 // measurements are all rows in the order of the table.
-var measurements = []measurement{}
+var measurements = []measurement{
+	{"check", []string{"redis-server"}, checks},
+}
 
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
