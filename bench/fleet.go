@@ -1,16 +1,12 @@
 package main
 
 import (
-	"bufio"
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"slices"
-	"strings"
 	"time"
 
 	"github.com/nats-io/nats-server/v2/server"
@@ -24,27 +20,6 @@ import (
 	"github.com/rescind/rescind/subscriber"
 )
 
-// The bench runs itself again as the nats-server, so that the server has a
-// process of its own as in a deployment: these name its directory, and whether it
-// syncs at every write.
-const (
-	serverDirEnv  = "RESCIND_BENCH_NATS_DIR"
-	serverSyncEnv = "RESCIND_BENCH_NATS_SYNC"
-)
-
-// init is here and not in main, so that the test binary can be the server too.
-func init() {
-	dir := os.Getenv(serverDirEnv)
-	if dir == "" {
-		return
-	}
-	if err := serveNATS(dir, storeSync(os.Getenv(serverSyncEnv))); err != nil {
-		fmt.Fprintln(os.Stderr, "bench: nats-server:", err)
-		os.Exit(1)
-	}
-	os.Exit(0)
-}
-
 // storeSync says when the nats-server's store reaches the disk.
 type storeSync string
 
@@ -56,20 +31,21 @@ const (
 	syncLater storeSync = "later"
 )
 
-// serveNATS serves until the standard input ends, which it does at the latest when
-// the bench does.
-func serveNATS(dir string, sync storeSync) error {
-	if sync == syncLater {
-		return serveUnsynced(dir)
+// natsChild is a nats-server in a process of its own, as in a deployment: its
+// arguments are its directory and when it syncs.
+func natsChild(ctx context.Context, args []string) error {
+	if len(args) != 2 {
+		return errors.New("nats: needs a directory and a storeSync")
 	}
-	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
-	defer cancel()
-	srv, err := natsd.Start(ctx, natsd.Config{Dir: dir, Listen: "127.0.0.1:0"})
+	if storeSync(args[1]) == syncLater {
+		return serveUnsynced(args[0])
+	}
+	srv, err := natsd.Start(ctx, natsd.Config{Dir: args[0], Listen: "127.0.0.1:0"})
 	if err != nil {
 		return err
 	}
 	defer srv.Close()
-	return announce(srv.ClientURL())
+	return errors.Join(tell(srv.ClientURL()), stay())
 }
 
 func serveUnsynced(dir string) error {
@@ -84,44 +60,7 @@ func serveUnsynced(dir string) error {
 	if !srv.ReadyForConnections(20 * time.Second) {
 		return errors.New("not ready for connections")
 	}
-	return announce(srv.ClientURL())
-}
-
-func announce(url string) error {
-	if _, err := fmt.Println(url); err != nil {
-		return err
-	}
-	_, err := io.Copy(io.Discard, os.Stdin)
-	return err
-}
-
-// startNATS starts a nats-server in a process of its own and gives its URL.
-func startNATS(ctx context.Context, dir string, sync storeSync) (url string, stop func() error, err error) {
-	exe, err := os.Executable()
-	if err != nil {
-		return "", nil, err
-	}
-	cmd := exec.CommandContext(ctx, exe)
-	cmd.Env = append(os.Environ(), serverDirEnv+"="+dir, serverSyncEnv+"="+string(sync))
-	cmd.Stderr = os.Stderr
-	cmd.WaitDelay = 5 * time.Second
-	stdin, err := cmd.StdinPipe()
-	if err != nil {
-		return "", nil, err
-	}
-	stdout, err := cmd.StdoutPipe()
-	if err != nil {
-		return "", nil, err
-	}
-	if err := cmd.Start(); err != nil {
-		return "", nil, fmt.Errorf("starting nats-server: %w", err)
-	}
-	stop = func() error { return errors.Join(stdin.Close(), cmd.Wait()) }
-	line, err := bufio.NewReader(stdout).ReadString('\n')
-	if err != nil {
-		return "", nil, errors.Join(fmt.Errorf("starting nats-server: %w", err), stop())
-	}
-	return strings.TrimSpace(line), stop, nil
+	return errors.Join(tell(srv.ClientURL()), stay())
 }
 
 // site is a nats-server with what a fleet on it needs. Close stops all that was
@@ -152,11 +91,14 @@ func openSite(ctx context.Context, c *Config, sync storeSync) (s *site, err erro
 		}
 	}()
 	s.undo = append(s.undo, func() error { return os.RemoveAll(dir) })
-	url, stop, err := startNATS(ctx, filepath.Join(dir, "nats"), sync)
+	srv, err := startChild(ctx, "nats", filepath.Join(dir, "nats"), string(sync))
 	if err != nil {
 		return s, err
 	}
-	s.url, s.undo = url, append(s.undo, stop)
+	s.undo = append(s.undo, srv.Close)
+	if err := srv.hear(&s.url); err != nil {
+		return s, err
+	}
 	if s.signer, err = events.NewSigner("bench"); err != nil {
 		return s, err
 	}
@@ -244,28 +186,12 @@ func (s *site) openAgents(ctx context.Context, n int, durable bool) ([]*subscrib
 // awaitFleet waits until the publisher is ready and knows the agents, and all of
 // them are fresh.
 func awaitFleet(ctx context.Context, p *publisher.Publisher, agents []*subscriber.Agent) error {
-	return eventually(ctx, "the fleet is ready", func() bool {
+	return await(ctx, time.Minute, "the fleet", func() bool {
 		if p.Ready() != nil || len(p.Agents()) < len(agents) {
 			return false
 		}
 		return !slices.ContainsFunc(agents, func(a *subscriber.Agent) bool { return a.Status().State != events.Fresh })
 	})
-}
-
-// eventually waits until the condition holds, for a minute at most.
-func eventually(ctx context.Context, what string, holds func() bool) error {
-	ctx, cancel := context.WithTimeout(ctx, time.Minute)
-	defer cancel()
-	tick := time.NewTicker(2 * time.Millisecond)
-	defer tick.Stop()
-	for !holds() {
-		select {
-		case <-tick.C:
-		case <-ctx.Done():
-			return fmt.Errorf("waiting until %s: %w", what, context.Cause(ctx))
-		}
-	}
-	return nil
 }
 
 // samples are measured values of one thing.
@@ -304,8 +230,6 @@ func (r repeats) do(fn func() error) error {
 	}
 	return nil
 }
-
-func milliseconds(d time.Duration) float64 { return float64(d) / float64(time.Millisecond) }
 
 // perSecond is a rate.
 func perSecond(n int, d time.Duration) float64 { return float64(n) / d.Seconds() }

@@ -16,6 +16,12 @@ import (
 
 // measurements are all rows in the order of the table.
 var measurements = []measurement{
+	{"check", []string{"redis-server"}, checks},
+	{"memory_disk", []string{"redis-server"}, memoryDisk},
+	{"start", nil, start},
+	{"idle_agent", []string{"go"}, idleAgent},
+	{"idle_server", []string{"go"}, idleServer},
+	{"sidecar", []string{"go", "wrk"}, sidecars},
 	{"propagation", []string{"redis-server"}, measurePropagation},
 	{"accept", nil, measureAccept},
 	{"storm", nil, measureStorm},
@@ -26,7 +32,10 @@ var measurements = []measurement{
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
 	defer stop()
-	err := run(ctx, os.Args[1:], os.Stdout, os.Stderr)
+	ran, err := runChild(ctx, os.Args[1:])
+	if !ran {
+		err = run(ctx, os.Args[1:], os.Stdout, os.Stderr)
+	}
 	if err != nil && !errors.Is(err, flag.ErrHelp) {
 		fmt.Fprintln(os.Stderr, "bench:", err)
 		os.Exit(1)

@@ -183,7 +183,7 @@ func (p *positions) forget() {
 // many orders of one event each.
 func awaitReceipts(ctx context.Context, b *bus.Bus, orders int) error {
 	var failed error
-	err := eventually(ctx, "all receipts are written", func() bool {
+	err := await(ctx, time.Minute, "all receipts", func() bool {
 		info, err := b.Info(ctx, events.Audit)
 		failed = err
 		return err == nil && info.Msgs >= 2*uint64(orders)
@@ -308,7 +308,7 @@ func (k *filled) check(ctx context.Context, a *subscriber.Agent, holds []*events
 			return fmt.Errorf("a revoked token is not refused: %w", err)
 		}
 	}
-	return eventually(ctx, "the agent is fresh", func() bool { return a.Status().State == events.Fresh })
+	return await(ctx, time.Minute, "a fresh agent", func() bool { return a.Status().State == events.Fresh })
 }
 
 // tellUntil sends a beacon at once and then each second, as a publisher does.

@@ -5,17 +5,12 @@ import (
 	"crypto/ed25519"
 	"errors"
 	"fmt"
-	"os"
-	"os/exec"
-	"path/filepath"
 	"strconv"
 	"strings"
-	"syscall"
 	"time"
 
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
-	"github.com/redis/go-redis/v9"
 )
 
 // The subjects of the peers.
@@ -204,25 +199,18 @@ func watchAll(ctx context.Context, nc *nats.Conn) (jetstream.KeyWatcher, error) 
 // openRedis starts a redis-server on a unix socket, with a connection for each
 // receiver.
 func (p *peers) openRedis(ctx context.Context, s *site) (*fanout, error) {
-	socket := filepath.Join(s.dir, "r.sock")
-	cmd := exec.Command("redis-server", "--port", "0", "--unixsocket", socket, "--save", "", "--appendonly", "no", "--dir", s.dir)
-	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
-	if err := cmd.Start(); err != nil {
-		return nil, fmt.Errorf("starting redis-server: %w", err)
-	}
-	s.undo = append(s.undo, func() error { return errors.Join(cmd.Process.Signal(os.Interrupt), cmd.Wait()) })
-	rdb := redis.NewClient(&redis.Options{Network: "unix", Addr: socket, ReadTimeout: 30 * time.Second})
-	s.undo = append(s.undo, rdb.Close)
-	if err := eventually(ctx, "redis-server answers", func() bool { return rdb.Ping(ctx).Err() == nil }); err != nil {
+	srv, err := startRedis(ctx, s.dir)
+	if err != nil {
 		return nil, err
 	}
+	s.undo = append(s.undo, srv.Close)
 	f := &fanout{name: "redis_pubsub", gate: newGate()}
 	f.send = func(ctx context.Context, _ int) (time.Time, error) {
 		at := time.Now()
-		return at, rdb.Publish(ctx, rawSubject, p.payload).Err()
+		return at, srv.client.Publish(ctx, rawSubject, p.payload).Err()
 	}
 	for range p.n {
-		sub := rdb.Subscribe(ctx, rawSubject) // a connection of its own
+		sub := srv.client.Subscribe(ctx, rawSubject) // a connection of its own
 		if _, err := sub.Receive(ctx); err != nil {
 			return nil, fmt.Errorf("subscribing: %w", err)
 		}
