@@ -32,7 +32,7 @@ func measurePropagation(ctx context.Context, c *Config) ([]Row, error) {
 	all := []int{10, 100, propagationBound}
 	var rows []Row
 	for _, n := range pick(c, all, all, []int{3}) {
-		r, err := propagationTo(ctx, c, n, pick(c, 50, 20, 2))
+		r, err := propagationTo(ctx, c, n, pick(c, repeats{50, 2 * time.Minute}, repeats{20, 12 * time.Second}, repeats{times: 1}))
 		if err != nil {
 			return rows, fmt.Errorf("%d agents: %w", n, err)
 		}
@@ -256,7 +256,7 @@ func verifies(key ed25519.PublicKey, raw []byte) bool {
 	return err == nil && ed25519.Verify(key, s.signed, s.sig)
 }
 
-func propagationTo(ctx context.Context, c *Config, n, rounds int) (row *Row, err error) {
+func propagationTo(ctx context.Context, c *Config, n int, repeat repeats) (row *Row, err error) {
 	ctx, cancel := context.WithTimeout(ctx, 5*time.Minute)
 	defer cancel()
 	s, err := openSite(ctx, c, syncAlways)
@@ -280,17 +280,27 @@ func propagationTo(ctx context.Context, c *Config, n, rounds int) (row *Row, err
 		return nil, err
 	}
 	all := append([]*fanout{&agents.fanout}, peers...)
-	const warmUp = 3
-	for round := 1; round <= warmUp+rounds; round++ {
+	round := 0
+	tellAll := func() error {
+		round++
 		for _, f := range all {
 			took, err := f.once(ctx, round, n)
 			if err != nil {
-				return nil, err
+				return err
 			}
-			if round > warmUp {
-				f.took = append(f.took, milliseconds(took))
-			}
+			f.took = append(f.took, milliseconds(took))
 		}
+		return nil
+	}
+	if err := (repeats{2, time.Minute}).do(tellAll); err != nil {
+		return nil, fmt.Errorf("warming up: %w", err)
+	}
+	for _, f := range all {
+		f.took = nil
+	}
+	agents.untilSent, agents.untilReported = nil, nil
+	if err := repeat.do(tellAll); err != nil {
+		return nil, err
 	}
 	c.logf("  %d agents done", n)
 	return propagationRow(n, agents, peers), nil
@@ -326,7 +336,8 @@ func propagationRow(n int, agents *agentsFanout, peers []*fanout) *Row {
 	median := agents.took.median()
 	r := &Row{Row: "propagation", Case: "publish to the last refusal", N: n, Rescind: median, Unit: "ms", LimitName: limitOfPropagation,
 		Peers: map[string]float64{}, Of: limitOfPropagation, Detail: map[string]float64{"p99": agents.took.p99(),
-			"call_to_publish": agents.untilSent.median(), "call_to_all_reported": agents.untilReported.median()}}
+			"call_to_publish": agents.untilSent.median(), "call_to_all_reported": agents.untilReported.median(),
+			"rounds": float64(len(agents.took))}}
 	for _, f := range peers {
 		r.Detail["p99_"+f.name] = f.took.p99()
 		if f.name == limitOfPropagation {
