@@ -16,7 +16,7 @@ const checkUsers = 100_000
 func checks(ctx context.Context, c *Config) ([]Row, error) {
 	var rows []Row
 	sizes := []int{1_000, 100_000, 1_000_000, 10_000_000}
-	for _, n := range sizes[:pick(c, 4, 3, 1)] {
+	for _, n := range sizes[:pick(c, 4, 4, 1)] {
 		more, err := checksAt(ctx, c, n)
 		rows = append(rows, more...)
 		if err != nil {

@@ -155,7 +155,8 @@ var clockCost = sync.OnceValue(func() time.Duration {
 
 func median[T int | float64 | time.Duration](values []T) T {
 	values = slices.Sorted(slices.Values(values))
-	return values[len(values)/2]
+	n := len(values)
+	return (values[(n-1)/2] + values[n/2]) / 2
 }
 
 func medianOf[S any](samples []S, of func(S) float64) float64 {

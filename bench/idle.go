@@ -185,7 +185,7 @@ func perConnection(ctx context.Context, c *Config, sizes []int, program, flag st
 	defer func() { err = errors.Join(err, d.Close()) }()
 	var started []io.Closer
 	defer func() { err = errors.Join(err, closeAll(started)) }()
-	before, err := d.settledServer(ctx)
+	before, err := d.settledServer(ctx, c)
 	if err != nil {
 		return nil, err
 	}
@@ -196,7 +196,7 @@ func perConnection(ctx context.Context, c *Config, sizes []int, program, flag st
 			return nil, err
 		}
 		started, connected = append(started, p), n
-		after, err := d.settledServer(ctx)
+		after, err := d.settledServer(ctx, c)
 		if err != nil {
 			return nil, err
 		}
@@ -206,8 +206,8 @@ func perConnection(ctx context.Context, c *Config, sizes []int, program, flag st
 }
 
 // settledServer is the server's resident memory once it has come to rest.
-func (d *deployment) settledServer(ctx context.Context) (float64, error) {
-	if err := pause(ctx, startUp); err != nil {
+func (d *deployment) settledServer(ctx context.Context, c *Config) (float64, error) {
+	if err := pause(ctx, pick(c, startUp, time.Second, 0)); err != nil {
 		return 0, err
 	}
 	r, err := residentOf(d.server.pid())

@@ -9,6 +9,7 @@ import (
 	"os"
 	"os/exec"
 	"os/signal"
+	"runtime/debug"
 	"slices"
 	"strings"
 	"time"
@@ -82,17 +83,20 @@ func names(ms []measurement) string {
 }
 
 // selected gives the measurements that are named, all when none is, and refuses
-// to begin what a missing program would end.
+// to begin what a missing program would end. "check_hit" names the measurement
+// check too, whose row it is.
 func (o *options) selected() ([]measurement, error) {
 	chosen := measurements
 	if o.rows != "" {
 		chosen = nil
 		for _, name := range strings.Split(o.rows, ",") {
-			i := slices.IndexFunc(measurements, func(m measurement) bool { return m.name == name })
+			i := slices.IndexFunc(measurements, func(m measurement) bool { return m.name == name || strings.HasPrefix(name, m.name+"_") })
 			if i < 0 {
 				return nil, fmt.Errorf("--rows: there is no %q; there are %s", name, names(measurements))
 			}
-			chosen = append(chosen, measurements[i])
+			if !slices.ContainsFunc(chosen, func(m measurement) bool { return m.name == measurements[i].name }) {
+				chosen = append(chosen, measurements[i])
+			}
 		}
 	}
 	for _, m := range chosen {
@@ -116,6 +120,9 @@ func run(ctx context.Context, args []string, out, log io.Writer) error {
 	if err != nil {
 		return err
 	}
+	// The sets that are compared are large; collecting seldom keeps the time that
+	// goes into filling them short.
+	defer debug.SetGCPercent(debug.SetGCPercent(400))
 	dir, err := os.MkdirTemp("", "rescind-bench-")
 	if err != nil {
 		return err
@@ -124,15 +131,7 @@ func run(ctx context.Context, args []string, out, log io.Writer) error {
 	c := &Config{Quick: o.quick, Tiny: o.tiny, Dir: dir, Log: log}
 	p := printer{out: out, log: log, json: o.json, markdown: o.markdown, machine: machine()}
 	rows, err := measure(ctx, c, chosen, p.progress)
-	if err := errors.Join(err, p.table(rows)); err != nil {
-		return err
-	}
-	if o.plots != "" {
-		if err := plots(o.plots, rows); err != nil {
-			return fmt.Errorf("plotting: %w", err)
-		}
-	}
-	return missed(rows)
+	return errors.Join(err, p.table(rows), plots(o.plots, rows), missed(rows))
 }
 
 // measure runs the measurements and gives each row to done as soon as it is

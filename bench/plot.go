@@ -1,6 +1,7 @@
 package main
 
 import (
+	"fmt"
 	"image/color"
 	"maps"
 	"os"
@@ -23,9 +24,12 @@ var charts = []chart{
 	{"propagation.svg", "From accepted to refused by every agent", "agents", "ms", "propagation", ""},
 }
 
-// plots writes each chart that there are rows for. Without a case a chart takes
-// the first that it finds.
+// plots writes each chart that there are rows for; "" is for none. Without a case
+// a chart takes the first that it finds.
 func plots(dir string, rows []Row) error {
+	if dir == "" {
+		return nil
+	}
 	if err := os.MkdirAll(dir, 0o755); err != nil {
 		return err
 	}
@@ -35,7 +39,7 @@ func plots(dir string, rows []Row) error {
 			continue
 		}
 		if err := ch.draw(filepath.Join(dir, ch.file), lines); err != nil {
-			return err
+			return fmt.Errorf("plotting %s: %w", ch.file, err)
 		}
 	}
 	return nil

@@ -36,7 +36,7 @@ func startRedis(ctx context.Context, parent string) (*redisServer, error) {
 	if err := s.cmd.Start(); err != nil {
 		return nil, fmt.Errorf("starting redis-server: %w", err)
 	}
-	s.client = redis.NewClient(&redis.Options{Network: "unix", Addr: socket, MaintNotificationsConfig: nil})
+	s.client = redis.NewClient(&redis.Options{Network: "unix", Addr: socket, ReadTimeout: 5 * time.Minute})
 	err = await(ctx, 10*time.Second, "redis-server", func() bool { return s.client.Ping(ctx).Err() == nil })
 	if err != nil {
 		return nil, errors.Join(err, s.Close())

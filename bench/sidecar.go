@@ -58,7 +58,12 @@ func sidecars(ctx context.Context, c *Config) (rows []Row, err error) {
 		return nil, err
 	}
 	tcp.seconds = pick(c, 3, 1, 1)
-	unix := &unixLoad{tokens: tokens, lasts: pick(c, 3*time.Second, 500*time.Millisecond, 50*time.Millisecond)}
+	unix := &unixLoad{tokens: tokens, lasts: pick(c, 2*time.Second, 250*time.Millisecond, 50*time.Millisecond)}
+	for _, to := range at {
+		if _, err := unix.run(ctx, to.Unix, 8); err != nil { // it warms up
+			return nil, err
+		}
+	}
 	for _, mode := range sidecarModes {
 		for _, connections := range pick(c, []int{1, 16, 64}, []int{1, 16, 64}, []int{2}) {
 			s := sampler{rounds: pick(c, 5, 2, 1), connections: connections}
@@ -102,7 +107,7 @@ type sampler struct{ rounds, connections int }
 func (s *sampler) row(ctx context.Context, kase string, run func(ctx context.Context, what string) (load, error)) (Row, error) {
 	samples := map[string][]load{}
 	var ratios []float64
-	for round := range s.rounds + 1 {
+	for range s.rounds {
 		var of [2]load
 		for i, what := range []string{"check", noCheck} {
 			l, err := run(ctx, what)
@@ -113,13 +118,9 @@ func (s *sampler) row(ctx context.Context, kase string, run func(ctx context.Con
 				return Row{}, fmt.Errorf("%s, %d connections, %s: %w", kase, s.connections, what, err)
 			}
 			of[i] = l
-			if round > 0 || s.rounds == 1 { // the first warms up
-				samples[what] = append(samples[what], l)
-			}
+			samples[what] = append(samples[what], l)
 		}
-		if round > 0 || s.rounds == 1 {
-			ratios = append(ratios, of[0].perSecond/of[1].perSecond)
-		}
+		ratios = append(ratios, of[0].perSecond/of[1].perSecond)
 	}
 	rate := func(l load) float64 { return l.perSecond }
 	p99 := func(l load) float64 { return float64(l.p99.Microseconds()) }
