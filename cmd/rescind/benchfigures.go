@@ -38,7 +38,7 @@ func newRecorder(most int64, unit float64) *recorder {
 	return &recorder{hdrhistogram.New(1, most, 3), unit}
 }
 
-// newSmallRecorder makes one that is exact to two digits and takes a tenth of the
+// newSmallRecorder makes one that is exact to two digits and takes a seventh of the
 // memory, for where there are thousands.
 func newSmallRecorder(most int64, unit float64) *recorder {
 	return &recorder{hdrhistogram.New(1, most, 2), unit}
