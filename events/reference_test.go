@@ -43,7 +43,7 @@ func wireFiles(tb testing.TB) map[string][]byte {
 // scanner keeps.
 var oddTexts = []string{`{}`, ` {"a":1} `, "\t{\r\n}", `{"a":1,}`, `{"a":1]`, `[`, `]`, `{`, `{"a"`, `{"a":`, `{"a":1`, `{"a":[1,]}`, `{"a":[,]}`,
 	`{"a":[1}`, `{"a":[1 2]}`, `{"a":[{"b":[]},[]]}`, `{"a" : [ ] , "b" : { } }`, `{a:1}`, `{1:1}`, `{,}`, `{"a":}`, `{"a" 1}`, `{"a";1}`, `{"a",1}`, `{'a":1}`, `{ax":1}`, `{"a":1 "b":2}`,
-	`{"a":true,"b":false,"c":null}`, `{"a":tru}`, `{"a":truex}`, `{"a":nul`, `{"a":True}`,
+	`{"a":true,"b":false,"c":null}`, `{"a":tru}`, `{"a":truex}`, `{"a":nul`, `{"a":True}`, `{"a":trve}`, `{"a":folse}`, `{"a":nuil}`,
 	`{"a":0}`, `{"a":-0}`, `{"a":01}`, `{"a":-}`, `{"a":+1}`, `{"a":.5}`, `{"a":1.}`, `{"a":1.5e+7}`, `{"a":1e}`, `{"a":1E-}`, `{"a":1e5.5}`, `{"a":0x1}`, `{"a":00}`,
 	`{"a":1,"a":1}`, `{"a":1,"\u0061":1}`, `{"x":{"a":1,"a":1}}`, `{"a":1,"A":1}`, `{"":1,"":1}`,
 	`{"a":"\"\\\/\b\f\n\r\t\u00e9"}`, `{"a":"\x"}`, `{"a":"\u12"}`, `{"a":"\u12G4"}`, `{"a":"\U0041"}`, `{"a":"\`, `{"a":"\u`,
@@ -402,10 +402,15 @@ func FuzzReading(f *testing.F) {
 // reads what comes out as every message.
 func TestEveryMemberReadsAsTheReferenceReadsIt(t *testing.T) {
 	values := []string{`null`, `true`, `0`, `1`, `-1`, `-0`, `1.5`, `1e3`, `9007199254740992`, `18446744073709551616`, `""`, `"x"`, `[]`, `[null]`, `["x"]`, `[[]]`,
-		`{}`, `{"en":null}`, `{"en":"x","de":null}`, `{"a":1,"a":1}`, `[{}]`, `[{"a":1,"a":2}]`, `{"x":null}`, `{"x":{}}`, `{"x":1,"x":1}`}
+		`{}`, `{"en":null}`, `{"en":"x","de":null}`, `{"a":1,"a":1}`, `[{}]`, `[{"a":1,"a":2}]`, `{"x":null}`, `{"x":{}}`, `{"x":1,"x":1}`,
+		// Numbers that would be base64url of a hash and of an identity.
+		`10000000000`, `1` + strings.Repeat("0", 42), `[1` + strings.Repeat("0", 42) + `]`}
 	r := newReading(t)
 	files := wireFiles(t)
 	files["token.json"] = []byte(`{"iss":"i","sub":"u","sid":"s","jti":"j","iat":1,"auth_time":2,"exp":3,"scope":"x","aud":["a"]}`)
+	// With the members of other kinds too.
+	files["query.json"] = bytes.Replace(files["query.json"], []byte(`"match": {`), []byte(`"match": {"iss":"i","jti":"j",`+
+		`"ids":["dvgMtWanfFNp0UDssM8siAj3VhCrdiWPMlgImjfhD9o"],"event":"019ac9f1-0000-7000-8000-000000000007",`), 1)
 	for _, name := range []string{"claim", "tokens", "token-jti", "lift", "beacon", "query", "receipt", "report", "status",
 		"answer", "ask", "token"} {
 		text := files[name+".json"]
