@@ -24,6 +24,11 @@ type readToken struct {
 // its signature can be replaced without changing it, and then need not verify.
 type tokenKey [sha256.Size]byte
 
+func keyOf(raw string) tokenKey {
+	// Most tokens fit: then nothing is allocated.
+	return sha256.Sum256(append(make([]byte, 0, 1024), raw...))
+}
+
 // bytesPerToken is what a token may take in memory on average; an access token
 // of 700 bytes takes about half.
 const bytesPerToken = 4 << 10

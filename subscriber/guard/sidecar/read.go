@@ -2,7 +2,6 @@ package sidecar
 
 import (
 	"context"
-	"crypto/sha256"
 	"errors"
 	"fmt"
 
@@ -29,7 +28,7 @@ func (s *sidecar) read(ctx context.Context, raw string) (*readToken, error) {
 	if s.cache == nil {
 		return s.readAnew(ctx, raw)
 	}
-	key := tokenKey(sha256.Sum256([]byte(raw)))
+	key := keyOf(raw)
 	if t := s.cache.get(&key); t != nil {
 		err := s.judgeKept(ctx, t)
 		if err == nil {
