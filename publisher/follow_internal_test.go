@@ -56,3 +56,38 @@ func TestOwnEventIsKnownAgainAsItWouldBeRead(t *testing.T) {
 		p.keys.Store(events.NewKeySet(own))
 	}
 }
+
+// TestFollowerStandsStillWhileTheDiskLags: what the follower wants on disk is
+// bounded; it goes on where it was.
+func TestFollowerStandsStillWhileTheDiskLags(t *testing.T) {
+	p, _ := openPublisher(t)
+	lag := func(bytes int) {
+		p.persists.mu.Lock()
+		defer p.persists.mu.Unlock()
+		p.persists.unwritten += bytes
+	}
+	lag(2 * maxUnwritten)
+	o := order(Target{Kind: events.KindUser, Realm: "main", Value: "jack"})
+	res, err := p.Revoke(t.Context(), *o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	id := res.Events[0].ID
+	state := func() (held bool, seq, beacons uint64) {
+		p.ask(func(l *loop) { held, seq, beacons = l.held, l.entries[id].seq, l.beaconNo })
+		return held, seq, beacons
+	}
+	bustest.Eventually(t, "it comes live and is passed over", func() bool { held, _, _ := state(); return held })
+	_, _, was := state()
+	bustest.Eventually(t, "beacons say that there is more to read", func() bool { _, _, n := state(); return n >= was+3 })
+	if _, seq, _ := state(); seq != 0 {
+		t.Error("it was followed")
+	}
+	lag(-2 * maxUnwritten)
+	bustest.Eventually(t, "it is read", func() bool { _, seq, _ := state(); return seq != 0 })
+	bustest.Eventually(t, "it is off the outbox, and nothing counts as unwritten", func() bool {
+		p.persists.mu.Lock()
+		defer p.persists.mu.Unlock()
+		return p.persists.unwritten == 0 && p.outbox(t) == 0
+	})
+}
