@@ -78,14 +78,17 @@ func (l *loop) restore() {
 		l.seen.add(o.Identity.Hash(), &seenToken{realm: o.Realm, user: o.User, expires: o.Expires, issuedAt: o.IssuedAt},
 			now.wall.Unix(), func() bool { return l.set.Check(listed) })
 	}
-	l.each(func(r *events.Revocation, stands bool) {
-		if stands {
-			l.seen.count(r, now.wall.Unix(), true)
-		}
-		if r.Target.Kind == events.KindLift {
-			l.lifted[r.Target.Lifted] = true
-		}
-	})
+	for _, id := range l.set.Lifted() {
+		l.lifted[id] = true
+	}
+	if l.seen.len() > 0 {
+		// Which tokens the set refuses, only reading all of it tells.
+		l.each(func(r *events.Revocation, stands bool) {
+			if stands {
+				l.seen.count(r, now.wall.Unix(), true)
+			}
+		})
+	}
 	l.durable = l.set.Cursors()
 	l.publish(now)
 	l.publishStatus(now)

@@ -12,16 +12,19 @@ const (
 )
 
 // hashed is a key as tables know it: a keyed hash by which it is found, and 64
-// bits more to be sure. The high byte of the keyed hash chooses a segment, its
-// low half is the tag: an entry is told from others by 104 bits.
+// bits more to be sure. The high bits of the keyed hash choose a segment, its low
+// half is the tag: an entry is told from others by 101 bits.
 type hashed struct{ sum, check uint64 }
 
-func (k hashed) segment() int { return int(k.sum >> 56) }
+func (k hashed) segment() int { return int(k.sum >> (64 - segmentBits)) }
 
 func (k hashed) tag() uint32 { return max(uint32(k.sum), firstTag) }
 
-// numSegments is what the high byte of a hash can choose among.
-const numSegments = 256
+// So few segments that what leads to each of them is always near.
+const (
+	segmentBits = 5
+	numSegments = 1 << segmentBits
+)
 
 // table is an open-addressed hash table with one writer and any number of
 // readers, which take no lock. A slot is never used twice: removing leaves a
