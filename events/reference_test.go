@@ -408,9 +408,9 @@ func TestEveryMemberReadsAsTheReferenceReadsIt(t *testing.T) {
 	r := newReading(t)
 	files := wireFiles(t)
 	files["token.json"] = []byte(`{"iss":"i","sub":"u","sid":"s","jti":"j","iat":1,"auth_time":2,"exp":3,"scope":"x","aud":["a"]}`)
-	// With the members of other kinds too.
-	files["query.json"] = bytes.Replace(files["query.json"], []byte(`"match": {`), []byte(`"match": {"iss":"i","jti":"j",`+
-		`"ids":["dvgMtWanfFNp0UDssM8siAj3VhCrdiWPMlgImjfhD9o"],"event":"019ac9f1-0000-7000-8000-000000000007",`), 1)
+	// With the members of other kinds, empty or passed over.
+	files["query.json"] = bytes.Replace(files["query.json"], []byte(`"match": {`), []byte(`"match": {"iss":"","jti":"",`+
+		`"ids":[],"event":"019ac9f1-0000-7000-8000-000000000007",`), 1)
 	for _, name := range []string{"claim", "tokens", "token-jti", "lift", "beacon", "query", "receipt", "report", "status",
 		"answer", "ask", "token"} {
 		text := files[name+".json"]
@@ -518,4 +518,20 @@ func TestEventsAreWrittenAsEncodingJSONWritesThem(t *testing.T) {
 			t.Errorf("query: %v (-encoding/json +written):\n%s", err, diff)
 		}
 	})
+}
+
+func TestStringsAreWrittenAsEncodingJSONWritesThem(t *testing.T) {
+	texts := []string{"", "plain", "é€😀", "\u2028", "\u2029", "\ufffd", "\xff", "a\xc0\xafb", "\xed\xa0\x80", "<script>&amp;"}
+	for c := range 256 {
+		texts = append(texts, "a"+string([]byte{byte(c)})+"b")
+	}
+	for _, s := range texts {
+		want, err := json.Marshal(s)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := appendString([]byte("before"), s); string(got) != "before"+string(want) {
+			t.Errorf("%q: got %s, encoding/json %s", s, got, want)
+		}
+	}
 }
