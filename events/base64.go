@@ -54,7 +54,7 @@ func appendEncoded(dst, src []byte) []byte {
 
 // appendDecoded appends what src encodes in strict base64url without padding:
 // one text for each list of bytes. encoding/base64 skips CR and LF even when
-// strict, and takes half as long again.
+// strict, and takes twice as long.
 func appendDecoded[T ~string | ~[]byte](dst []byte, src T) ([]byte, error) {
 	n := base64.RawURLEncoding.DecodedLen(len(src))
 	dst = slices.Grow(dst, n)[:len(dst)+n]
