@@ -3,6 +3,7 @@ package events
 import (
 	"bytes"
 	"encoding/base64"
+	"encoding/binary"
 	"strings"
 	"testing"
 )
@@ -31,8 +32,31 @@ func FuzzBase64(f *testing.F) {
 	}
 	f.Fuzz(func(t *testing.T, s string) {
 		checkBase64(t, s)
-		checkBase64(t, base64.RawURLEncoding.EncodeToString([]byte(s)))
+		text := string(appendEncoded(nil, []byte(s)))
+		if want := base64.RawURLEncoding.EncodeToString([]byte(s)); text != want {
+			t.Errorf("%q: got %s, encoding/base64 %s", s, text, want)
+		}
+		checkBase64(t, text)
 	})
+}
+
+func TestBase64IsWrittenAsTheLibraryWritesIt(t *testing.T) {
+	var src []byte
+	for i := range 1 << 16 {
+		src = binary.BigEndian.AppendUint16(src, uint16(i*40503)) // every pair of bytes, in no order
+	}
+	for _, b := range [][]byte{src, src[1:], src[2:], src[:len(src)-1], src[:len(src)-2]} {
+		want := "before" + base64.RawURLEncoding.EncodeToString(b)
+		if got := string(appendEncoded([]byte("before"), b)); got != want {
+			t.Error("a long text differs")
+		}
+	}
+	for n := range 40 {
+		want := base64.RawURLEncoding.EncodeToString(src[:n])
+		if got := string(appendEncoded(nil, src[:n])); got != want {
+			t.Errorf("%d bytes: got %s, want %s", n, got, want)
+		}
+	}
 }
 
 // TestBase64HasOneFormForEachText puts every byte in every place of texts of

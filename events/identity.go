@@ -2,7 +2,6 @@ package events
 
 import (
 	"crypto/sha256"
-	"encoding/base64"
 	"encoding/binary"
 	"encoding/hex"
 	"errors"
@@ -30,12 +29,10 @@ func SignedIdentity(signed string) Identity { return sum("rescind/1/jws", signed
 func OpaqueIdentity(raw string) Identity { return sum("rescind/1/opaque", raw) }
 
 // String is the identity in base64url without padding, 43 characters.
-func (id Identity) String() string { return base64.RawURLEncoding.EncodeToString(id[:]) }
+func (id Identity) String() string { return string(appendEncoded(nil, id[:])) }
 
 // MarshalText encodes as String does.
-func (id Identity) MarshalText() ([]byte, error) {
-	return base64.RawURLEncoding.AppendEncode(nil, id[:]), nil
-}
+func (id Identity) MarshalText() ([]byte, error) { return appendEncoded(nil, id[:]), nil }
 
 // UnmarshalText refuses all but the exact form that MarshalText gives.
 func (id *Identity) UnmarshalText(text []byte) error {

@@ -84,12 +84,12 @@ func (s *Signer) sign(typ string, payload []byte) ([]byte, error) {
 	if limit := maxBytes(typ); length > limit {
 		return nil, fmt.Errorf("%s is %d bytes long, more than %d", typ, length, limit)
 	}
-	raw := b64.AppendEncode(make([]byte, 0, length), h)
+	raw := appendEncoded(make([]byte, 0, length), h)
 	raw = append(raw, '.')
-	raw = b64.AppendEncode(raw, payload)
+	raw = appendEncoded(raw, payload)
 	sig := ed25519.Sign(s.private(), raw)
 	raw = append(raw, '.')
-	return b64.AppendEncode(raw, sig), nil
+	return appendEncoded(raw, sig), nil
 }
 
 func maxBytes(typ string) int {
@@ -179,7 +179,7 @@ func knownHeaders(kid string) map[string]header {
 	d := newDocument()
 	defer d.release()
 	for _, typ := range []string{typeEvent, typeBeacon, typeQuery, typeReceipt} {
-		text := base64.RawURLEncoding.AppendEncode(nil, appendHeader(nil, typ, kid))
+		text := appendEncoded(nil, appendHeader(nil, typ, kid))
 		if h, err := parseHeader(d, text); err == nil {
 			known[string(text)] = h
 		}

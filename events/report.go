@@ -1,7 +1,6 @@
 package events
 
 import (
-	"encoding/base64"
 	"encoding/binary"
 	"errors"
 	"fmt"
@@ -97,7 +96,7 @@ func (h TokenHashes) MarshalText() ([]byte, error) {
 	for _, v := range h {
 		b = binary.BigEndian.AppendUint64(b, uint64(v))
 	}
-	return base64.RawURLEncoding.AppendEncode(nil, b), nil
+	return appendEncoded(nil, b), nil
 }
 
 // UnmarshalText unpacks at most MaxReportedTokens.

@@ -21,7 +21,8 @@ type document struct {
 	nodes []node
 	// unescaped has the characters of the strings that are not their own text.
 	unescaped []byte
-	// decoded is where decodeText puts a text.
+	// decoded has a text that travels in base64url: where decodeText puts it, and
+	// from where it is signed.
 	decoded []byte
 }
 

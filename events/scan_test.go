@@ -57,6 +57,9 @@ func TestDocumentsAreUsedAgain(t *testing.T) {
 	if got, err := (object{value{d, 0}}).str("b"); err != nil || got != "\u00e8" {
 		t.Errorf("got %q, %v", got, err)
 	}
+	if len(d.unescaped) != len("\u00e8") {
+		t.Errorf("an earlier text's characters are kept: %q", d.unescaped)
+	}
 }
 
 // TestWhatWasReadOutlivesItsDocument writes over the memory from which messages

@@ -38,11 +38,11 @@ func (s *Signer) Sign(r *Revocation) ([]byte, error) {
 	if r.Origin.Publisher != s.public.Publisher || !s.public.maySign(r.Target.Kind) {
 		return nil, ErrKeyBounds
 	}
-	return s.sign(typeEvent, appendSET(make([]byte, 0, sizeHint(r)), r))
+	d := newDocument()
+	defer d.release()
+	d.decoded = appendSET(d.decoded[:0], r)
+	return s.sign(typeEvent, d.decoded)
 }
-
-// sizeHint is about how long the claims set of an event is.
-func sizeHint(r *Revocation) int { return 1024 + 46*len(r.Target.Identities) }
 
 // appendSET writes the claims set of an event (RFC 8417 section 2.2). The order
 // of its members is the order on the wire.

@@ -1,7 +1,6 @@
 package events
 
 import (
-	"encoding/base64"
 	"encoding/json"
 	"strconv"
 	"unicode/utf8"
@@ -82,7 +81,7 @@ func (w *writer) someIdentities(name string, list []Identity) {
 	before := byte('[')
 	for i := range list {
 		w.text = append(w.text, before, '"')
-		w.text = base64.RawURLEncoding.AppendEncode(w.text, list[i][:])
+		w.text = appendEncoded(w.text, list[i][:])
 		w.text = append(w.text, '"')
 		before = ','
 	}
