@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bytes"
 	"errors"
 	"path/filepath"
 	"slices"
@@ -46,7 +47,7 @@ func fillBolt(db *bolt.DB, s stock) error {
 	for i := range ids {
 		ids[i] = identity(i)
 	}
-	slices.SortFunc(ids, func(a, b events.Identity) int { return slices.Compare(a[:], b[:]) })
+	slices.SortFunc(ids, func(a, b events.Identity) int { return bytes.Compare(a[:], b[:]) })
 	const perTx = 200_000
 	put := func(bucket []byte, n int, key func(i int) []byte, value []byte) error {
 		for first := 0; first < n || first == 0; first += perTx {

@@ -5,19 +5,24 @@ import (
 	"errors"
 	"fmt"
 	"runtime"
+	"sync"
 	"testing"
 )
 
 // checkUsers is how many users are revoked beside the tokens.
 const checkUsers = 100_000
 
+// checkTokens is how many different tokens are checked.
+const checkTokens = 1 << 17
+
 // checks measures Check at each size: tokens that are not revoked, and such that
 // are, on one core and on two.
 func checks(ctx context.Context, c *Config) ([]Row, error) {
 	var rows []Row
+	p := pool{size: pick(c, checkTokens, checkTokens/2, checkTokens/64)}
 	sizes := []int{1_000, 100_000, 1_000_000, 10_000_000}
 	for _, n := range sizes[:pick(c, 4, 4, 1)] {
-		more, err := checksAt(ctx, c, n)
+		more, err := checksAt(ctx, c, &p, stock{identities: n, users: pick(c, checkUsers, checkUsers, 1_000), perEvent: perEvent})
 		rows = append(rows, more...)
 		if err != nil {
 			return rows, fmt.Errorf("%s entries: %w", count(n), err)
@@ -27,8 +32,7 @@ func checks(ctx context.Context, c *Config) ([]Row, error) {
 	return rows, nil
 }
 
-func checksAt(ctx context.Context, c *Config, n int) (rows []Row, err error) {
-	s := stock{identities: n, users: pick(c, checkUsers, checkUsers, 1_000), perEvent: perEvent}
+func checksAt(ctx context.Context, c *Config, p *pool, s stock) (rows []Row, err error) {
 	all, err := contestants(ctx, c, s)
 	defer func() {
 		for _, who := range all {
@@ -40,53 +44,80 @@ func checksAt(ctx context.Context, c *Config, n int) (rows []Row, err error) {
 	if err != nil {
 		return nil, err
 	}
-	tokens := pick(c, named, named/2, named/64)
 	for _, name := range []string{"check_miss", "check_hit"} {
-		contest := contest{contestants: all, rounds: pick(c, 9, 5, 1), revoked: name == "check_hit"}
-		if contest.revoked {
-			contest.tokens, err = hits(tokens, s)
-		} else {
-			contest.tokens, err = misses(tokens, s.users)
-		}
-		if err != nil {
+		contest := contest{contestants: all, rounds: pick(c, 9, 3, 1), revoked: name == "check_hit"}
+		if contest.tokens, err = p.tokens(contest.revoked, s); err != nil {
 			return rows, err
 		}
 		results, err := contest.run(ctx)
 		if err != nil {
 			return rows, fmt.Errorf("%s: %w", name, err)
 		}
-		rows = append(rows, checkRows(name, n, results, allocations(&all[0], contest.tokens))...)
+		rows = append(rows, checkRows(name, s.identities, results, allocations(&all[0], contest.tokens))...)
 	}
 	return rows, nil
 }
 
-// contestants are rescind first, then the limits, then the peers.
+// pool keeps the tokens that several sizes can be asked about.
+type pool struct {
+	size   int
+	misses []query
+	hits   []query
+	listed int // from how many listed tokens the hits are
+}
+
+func (p *pool) tokens(revoked bool, s stock) (_ []query, err error) {
+	if !revoked {
+		if p.misses == nil {
+			p.misses, err = misses(p.size, s.users)
+		}
+		return p.misses, err
+	}
+	if listed := min(s.identities, named); listed != p.listed {
+		p.listed = listed
+		p.hits, err = hits(p.size, s)
+	}
+	return p.hits, err
+}
+
+// contestants are rescind first, then the limits, then the peers. They are filled
+// at the same time, on all cores. Those that are there are given with an error
+// too, to be closed.
 func contestants(ctx context.Context, c *Config, s stock) ([]contestant, error) {
+	sure := func(make func(stock) contestant) func() (contestant, error) {
+		return func() (contestant, error) { return make(s), nil }
+	}
+	makers := []func() (contestant, error){
+		func() (contestant, error) { return stockedAgent(ctx, c, s) },
+		sure(func(s stock) contestant { return randomRead(words(s.identities)) }),
+		sure(func(s stock) contestant { return independentRead(words(s.identities)) }),
+		sure(func(stock) contestant { return spin() }),
+		sure(mapRWMutex),
+	}
+	if !c.Quick || s.identities <= 1_000_000 { // filling these takes too long
+		makers = append(makers, sure(bloomFilter), sure(syncMap),
+			func() (contestant, error) { return boltDB(boltPath(c.Dir, s), s) },
+			func() (contestant, error) { return stockedRedis(ctx, c, s) })
+	}
+	all, errs := make([]contestant, len(makers)), make([]error, len(makers))
+	var filling sync.WaitGroup
+	for i, make := range makers {
+		filling.Go(func() { all[i], errs[i] = make() })
+	}
+	filling.Wait()
+	return all, errors.Join(errs...)
+}
+
+func stockedAgent(ctx context.Context, c *Config, s stock) (contestant, error) {
 	dir, err := c.stocked(s)
 	if err != nil {
-		return nil, err
+		return contestant{}, err
 	}
-	agent, err := openAgent(ctx, dir)
+	a, err := openAgent(ctx, dir)
 	if err != nil {
-		return nil, err
+		return contestant{}, err
 	}
-	memory := words(s.identities)
-	all := []contestant{agent.contestant(), randomRead(memory), independentRead(memory), spin(), mapRWMutex(s), bloomFilter(s)}
-	if c.Quick && s.identities > 1_000_000 {
-		return all, nil // the others take too long to fill
-	}
-	all = append(all, syncMap(s))
-	db, err := boltDB(boltPath(c.Dir, s), s)
-	if err != nil {
-		return all, fmt.Errorf("bbolt: %w", err)
-	}
-	all = append(all, db)
-	server, err := startRedis(ctx, c.Dir)
-	if err != nil {
-		return all, err
-	}
-	all = append(all, server.contestant(ctx))
-	return all, server.fill(ctx, s)
+	return a.contestant(), nil
 }
 
 // allocations is how often a decision allocates.

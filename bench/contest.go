@@ -118,8 +118,6 @@ func (c *contest) share(who *contestant, round, core, cores int) []query {
 	return mine
 }
 
-var sink int
-
 // time gives the median over the blocks, in ns a token: a block in which the
 // machine did something else does not count.
 func (c *contest) time(work func([]query) int, tokens []query) (float64, int) {
@@ -136,9 +134,7 @@ func (c *contest) time(work func([]query) int, tokens []query) (float64, int) {
 		}
 		wrong += revoked
 	}
-	if sum == 0 {
-		sink++
-	}
+	runtime.KeepAlive(sum)
 	slices.Sort(costs)
 	return float64(max(0, costs[len(costs)/2]-clockCost())) / blockSize, wrong
 }

@@ -9,14 +9,19 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"sync"
 )
 
 // module is what the bench measures.
 const module = "github.com/rescind/rescind"
 
+var building sync.Mutex
+
 // build gives the path of a program: "rescind", or one below bench/cmd. It is
 // built once.
 func (c *Config) build(ctx context.Context, name string) (string, error) {
+	building.Lock()
+	defer building.Unlock()
 	path := filepath.Join(c.Dir, "bin", name)
 	if _, err := os.Stat(path); err == nil {
 		return path, nil

@@ -7,6 +7,7 @@ import (
 	"io"
 	"path/filepath"
 	"strconv"
+	"sync"
 	"time"
 )
 
@@ -153,18 +154,19 @@ func (i *idler) rows(bare *idler) []Row {
 }
 
 // idleServer measures what an agent costs the nats-server, in memory, beside a
-// bare subscription on a connection of its own.
+// bare subscription on a connection of its own, each kind with a server of its own.
 func idleServer(ctx context.Context, c *Config) ([]Row, error) {
 	sizes := []int{50, 100, 200}
 	if c.Tiny {
 		sizes = []int{2}
 	}
-	agents, err := perConnection(ctx, c, sizes, "idle", "--agents")
-	if err != nil {
-		return nil, err
-	}
-	bare, err := perConnection(ctx, c, sizes, "bare", "--connections")
-	if err != nil {
+	var agents, bare []float64
+	var errs [2]error
+	var both sync.WaitGroup
+	both.Go(func() { agents, errs[0] = perConnection(ctx, c, sizes, "idle", "--agents") })
+	both.Go(func() { bare, errs[1] = perConnection(ctx, c, sizes, "bare", "--connections") })
+	both.Wait()
+	if err := errors.Join(errs[:]...); err != nil {
 		return nil, err
 	}
 	var rows []Row

@@ -76,6 +76,18 @@ func (s *redisServer) fill(ctx context.Context, st stock) error {
 		set(st.users, func(i int) string { return "user:" + user(i) }, strconv.FormatInt(cutoff, 10)))
 }
 
+// stockedRedis is a server that holds the stock.
+func stockedRedis(ctx context.Context, c *Config, s stock) (contestant, error) {
+	server, err := startRedis(ctx, c.Dir)
+	if err != nil {
+		return contestant{}, err
+	}
+	if err := server.fill(ctx, s); err != nil {
+		return contestant{}, errors.Join(err, server.Close())
+	}
+	return server.contestant(ctx), nil
+}
+
 // contestant asks for both keys in one command, the fewest round trips.
 func (s *redisServer) contestant(ctx context.Context) contestant {
 	check := func(q *query) bool {

@@ -2,25 +2,11 @@ package main
 
 import (
 	"bytes"
-	"context"
 	"encoding/json"
-	"fmt"
 	"os"
 	"path/filepath"
 	"testing"
 )
-
-// TestMain lets the test binary be the child that the bench starts.
-func TestMain(m *testing.M) {
-	ran, err := runChild(context.Background(), os.Args[1:])
-	if err != nil {
-		fmt.Fprintln(os.Stderr, err)
-		os.Exit(1)
-	}
-	if !ran {
-		os.Exit(m.Run())
-	}
-}
 
 // TestOneTinyRow runs a measurement from its flags to its rows: sets are filled,
 // children start and answer right, the files are gone afterwards.

@@ -74,7 +74,6 @@ func sidecars(ctx context.Context, c *Config) (rows []Row, err error) {
 				return rows, err
 			}
 			rows = append(rows, row)
-			s.rounds = pick(c, 5, 3, 1)
 			row, err = s.row(ctx, mode+", unix socket", func(ctx context.Context, what string) (load, error) {
 				return unix.run(ctx, at[orNoCheck(what, mode)].Unix, connections)
 			})

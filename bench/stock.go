@@ -19,7 +19,7 @@ var cutoff = time.Now().Unix()
 
 // named is how many of the stock's identities are those of tokens that can be
 // made; the others are as random and cheaper to make.
-const named = 1 << 17
+const named = 100_000
 
 func jti(i int) string  { return fmt.Sprintf("0192f3c4-7a1b-7000-8000-%012d", i) }
 func user(i int) string { return fmt.Sprintf("user-%08d", i) }
@@ -99,7 +99,8 @@ func (s stock) record(n int) denylist.Record {
 		r.Target = events.Target{Kind: events.KindUser, Claim: "sub", Value: user(u), Issuers: []string{issuer}}
 		return r
 	}
-	r.Stream, r.Target.Kind = events.Tokens, events.KindTokens
+	r.Stream = events.Tokens
+	r.Target = events.Target{Kind: events.KindTokens, Identities: make([]events.Identity, 0, s.perEvent)}
 	for i := n * s.perEvent; i < min((n+1)*s.perEvent, s.identities); i++ {
 		r.Target.Identities = append(r.Target.Identities, identity(i))
 	}
