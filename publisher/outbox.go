@@ -16,7 +16,7 @@ import (
 
 const (
 	outboxEvery = time.Second
-	outboxPause = 100 * time.Millisecond
+	outboxPause = 200 * time.Millisecond
 	outboxBatch = 256
 	// togetherFrom is how many receipts are worth the files that the server makes to
 	// store them together.

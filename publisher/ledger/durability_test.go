@@ -24,7 +24,33 @@ func TestMain(m *testing.M) {
 		fmt.Println(writeForEver(dir))
 		os.Exit(1)
 	}
+	if dir := os.Getenv(panicDir); dir != "" {
+		fmt.Println(panicAndGoOn(dir))
+		os.Exit(0)
+	}
 	os.Exit(m.Run())
+}
+
+// panicDir makes the test binary a process that tries to recover from a panic in
+// an update.
+const panicDir = "RESCIND_LEDGER_PANIC_DIR"
+
+func panicAndGoOn(dir string) error {
+	l, err := ledger.Open(dir, fleet, "p1")
+	if err != nil {
+		return err
+	}
+	defer func() { _ = recover() }()
+	return l.Update(func(*ledger.Tx) error { panic("the file is damaged") })
+}
+
+func TestPanicInACommitEndsTheProcess(t *testing.T) {
+	cmd := exec.Command(os.Args[0])
+	cmd.Env = append(os.Environ(), panicDir+"="+t.TempDir())
+	out, err := cmd.CombinedOutput()
+	if err == nil || !strings.Contains(string(out), "panic: the file is damaged") {
+		t.Errorf("the process ended with %v and\n%s", err, out)
+	}
 }
 
 func writeForEver(dir string) error {

@@ -20,6 +20,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"runtime/debug"
 	"slices"
 	"sync"
 	"time"
@@ -60,6 +61,8 @@ type Ledger struct {
 	// wake tells that something was queued; stop that nothing more will be.
 	wake, stop chan struct{}
 	done       chan struct{}
+	// committing is full while someone commits.
+	committing chan struct{}
 
 	// mu guards the next fields. late is what has no hurry; patience runs while it
 	// is not empty.
@@ -95,7 +98,8 @@ func Open(dir string, fleet events.Fleet, publisher string) (*Ledger, error) {
 	if err := prepare(db, fleet, publisher); err != nil {
 		return nil, errors.Join(fmt.Errorf("ledger in %s: %w", dir, err), db.Close())
 	}
-	l := &Ledger{db: db, wake: make(chan struct{}, 1), stop: make(chan struct{}), done: make(chan struct{})}
+	l := &Ledger{db: db, wake: make(chan struct{}, 1), stop: make(chan struct{}), done: make(chan struct{}),
+		committing: make(chan struct{}, 1)}
 	go l.commitLoop()
 	return l, nil
 }
@@ -141,13 +145,39 @@ func (l *Ledger) update(fn func(*Tx) error, queue *[]*update) error {
 		return ErrClosed
 	}
 	*queue = append(*queue, u)
-	if queue == &l.queue {
-		l.wakeUp()
-	} else if l.patience == nil {
+	hurried := queue == &l.queue
+	if !hurried && l.patience == nil {
 		l.patience = time.AfterFunc(lateAfter, l.wakeUp)
 	}
 	l.mu.Unlock()
+	if hurried {
+		l.commitHere()
+	}
 	return <-u.done
+}
+
+// commitHere commits in the caller's goroutine what has queued up, unless a commit
+// is under way, after which the loop goes on: one caller alone waits for no other
+// goroutine to wake up.
+func (l *Ledger) commitHere() {
+	select {
+	case l.committing <- struct{}{}:
+	default:
+		l.wakeUp()
+		return
+	}
+	defer endProcess()
+	l.commitQueue()
+	<-l.committing
+}
+
+// endProcess lets no caller recover from a panic in a commit, as an HTTP server
+// would: bbolt panics when its file is damaged, and others wait for this commit.
+func endProcess() {
+	if r := recover(); r != nil {
+		go panic(fmt.Sprintf("%v\n\n%s", r, debug.Stack()))
+		select {}
+	}
 }
 
 func (l *Ledger) wakeUp() {
@@ -185,12 +215,18 @@ func (l *Ledger) commitLoop() {
 	for {
 		select {
 		case <-l.wake:
-			l.commitQueue()
+			l.commitNext()
 		case <-l.stop:
-			l.commitQueue()
+			l.commitNext()
 			return
 		}
 	}
+}
+
+func (l *Ledger) commitNext() {
+	l.committing <- struct{}{}
+	l.commitQueue()
+	<-l.committing
 }
 
 func (l *Ledger) commitQueue() {
