@@ -91,7 +91,7 @@ func referenceClaims(payload []byte) (*Token, error) {
 	t.issuer = IssuerKey(t.Issuer)
 	for name, raw := range o {
 		if v, ok := rawString(raw); ok {
-			t.claims = append(t.claims, claim{name, ClaimKey(name, v)})
+			t.claims = append(t.claims, claim{mark(name), name, ClaimKey(name, v)})
 		}
 	}
 	slices.SortFunc(t.claims, func(a, b claim) int { return strings.Compare(a.name, b.name) })
