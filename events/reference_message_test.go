@@ -89,12 +89,14 @@ func referenceClaims(payload []byte) (*Token, error) {
 	}
 	t.JTI, _ = rawString(o["jti"])
 	t.issuer = IssuerKey(t.Issuer)
+	var claims []claim
 	for name, raw := range o {
 		if v, ok := rawString(raw); ok {
-			t.claims = append(t.claims, claim{mark(name), name, ClaimKey(name, v)})
+			claims = append(claims, claim{name, ClaimKey(name, v)})
 		}
 	}
-	slices.SortFunc(t.claims, func(a, b claim) int { return strings.Compare(a.name, b.name) })
+	slices.SortFunc(claims, func(a, b claim) int { return strings.Compare(a.name, b.name) })
+	t.setClaims(claims)
 	return t, nil
 }
 

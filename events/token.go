@@ -39,21 +39,28 @@ type Token struct {
 	IssuedAt, AuthTime, Expires int64
 
 	issuer Key
+	// marks are those of the names of claims, which are read to find one.
+	marks  []mark
 	claims []claim
 }
 
 type claim struct {
-	mark uint32 // of name
 	name string
 	key  Key
 }
 
-// mark tells most names apart without a look at all of them.
-func mark(name string) uint32 {
-	if name == "" {
-		return 0
+// mark is what of a name is compared first: its length and its beginning. A short
+// name is told from all others by it.
+type mark uint64
+
+const markedBytes = 7
+
+func markOf(name string) mark {
+	m := mark(min(len(name), 255)) << (8 * markedBytes)
+	for i := range min(len(name), markedBytes) {
+		m |= mark(name[i]) << (8 * i)
 	}
-	return uint32(len(name))<<16 | uint32(name[0])<<8 | uint32(name[len(name)-1])
+	return m
 }
 
 // notAccess are the typ values (RFC 7515 section 4.1.9) that mark a JWT as
@@ -156,8 +163,15 @@ func readToken(d *document, payload []byte) (*Token, error) {
 		t.JTI = string(jti.raw())
 	}
 	t.issuer = IssuerKey(t.Issuer)
-	t.claims = stringClaims(o)
+	t.setClaims(stringClaims(o))
 	return t, nil
+}
+
+func (t *Token) setClaims(claims []claim) {
+	t.claims, t.marks = claims, make([]mark, len(claims))
+	for i := range claims {
+		t.marks[i] = markOf(claims[i].name)
+	}
 }
 
 // stringClaims gives the claims that are strings, in the order of their names.
@@ -177,7 +191,7 @@ func stringClaims(o object) []claim {
 			start := names.Len()
 			names.Write(name)
 			shared := names.String()[start:]
-			claims = append(claims, claim{mark(shared), shared, claimKey(name, v.raw())})
+			claims = append(claims, claim{shared, claimKey(name, v.raw())})
 		}
 	}
 	slices.SortFunc(claims, func(a, b claim) int { return strings.Compare(a.name, b.name) })
@@ -223,10 +237,10 @@ func (t *Token) IssuerKey() Key { return t.issuer }
 // Claim gives the key of the token's top-level string claim of that name, and
 // whether there is one.
 func (t *Token) Claim(name string) (Key, bool) {
-	want := mark(name)
-	for i := range t.claims {
-		if c := &t.claims[i]; c.mark == want && c.name == name {
-			return c.key, true
+	want := markOf(name)
+	for i, m := range t.marks {
+		if m == want && (len(name) <= markedBytes || t.claims[i].name == name) {
+			return t.claims[i].key, true
 		}
 	}
 	return Key{}, false
