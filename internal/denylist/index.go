@@ -18,7 +18,7 @@ type index struct {
 	// changed.
 	claims atomic.Pointer[[]*claimRules]
 	// issuers and all are the issuer rules.
-	issuers table[*cutoffs]
+	issuers table[cutoffs]
 	all     atomic.Pointer[cutoffs]
 	// rules is how many rules stand.
 	rules int
@@ -28,7 +28,7 @@ type index struct {
 // are not.
 type claimRules struct {
 	name       string
-	bound, any table[*cutoffs]
+	bound, any table[cutoffs]
 }
 
 // hits tells whether anything that stands hits the token.
@@ -66,9 +66,9 @@ func (x *index) issuerHits(t *events.Token) bool {
 	return !x.issuers.empty() && ruleHits(&x.issuers, x.hashPair(issuerKey(t), events.Key{}), t)
 }
 
-func ruleHits(rules *table[*cutoffs], k hashed, t *events.Token) bool {
+func ruleHits(rules *table[cutoffs], k hashed, t *events.Token) bool {
 	c := rules.find(k)
-	return c != nil && (*c).hits(t)
+	return c != nil && c.hits(t)
 }
 
 // issuerKey is the key of the token's issuer, also of a Token that was put
@@ -131,7 +131,7 @@ func (x *index) unapply(r *Record) {
 
 // eachRule calls change for each table and key under which the rule is found;
 // for a rule on every issuer the table is nil.
-func (x *index) eachRule(r *Record, change func(*table[*cutoffs], hashed, rule)) {
+func (x *index) eachRule(r *Record, change func(*table[cutoffs], hashed, rule)) {
 	t, what := &r.Target, ruleOf(r)
 	if t.Kind.Mechanism() == events.ByIssuer {
 		if len(t.Issuers) == 0 {
@@ -151,30 +151,31 @@ func (x *index) eachRule(r *Record, change func(*table[*cutoffs], hashed, rule))
 	}
 }
 
-func (x *index) addRule(rules *table[*cutoffs], k hashed, r rule) {
+func (x *index) addRule(rules *table[cutoffs], k hashed, r rule) {
 	if rules == nil {
 		if c := x.all.Load(); c != nil {
 			c.add(r)
 		} else {
-			x.all.Store(newCutoffs(r))
+			c := cutoffsOf(r)
+			x.all.Store(&c)
 		}
 		return
 	}
 	if c := rules.find(k); c != nil {
-		(*c).add(r)
+		c.add(r)
 	} else {
-		rules.insert(k, newCutoffs(r))
+		rules.insert(k, cutoffsOf(r))
 	}
 }
 
-func (x *index) removeRule(rules *table[*cutoffs], k hashed, r rule) {
+func (x *index) removeRule(rules *table[cutoffs], k hashed, r rule) {
 	if rules == nil {
 		if !x.all.Load().remove(r) {
 			x.all.Store(nil)
 		}
 		return
 	}
-	if !(*rules.find(k)).remove(r) {
+	if !rules.find(k).remove(r) {
 		rules.remove(k)
 	}
 }

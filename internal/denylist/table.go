@@ -59,8 +59,9 @@ type slots[V any] struct {
 // empty tells whether there is nothing to find.
 func (t *table[V]) empty() bool { return t.segments.Load() == nil }
 
-// find gives the value of a key, or nil. Readers must not touch a value that
-// the writer changes.
+// find gives the value of a key, or nil. A value that is changed in its place is
+// read and changed by atomic operations; a reader may see the copy from before the
+// last growth.
 func (t *table[V]) find(k hashed) *V {
 	if all := t.segments.Load(); all != nil {
 		return all.find(k)
