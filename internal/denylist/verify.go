@@ -114,7 +114,11 @@ func (w *pageWalk) readRecords(records subtree, newReader func() reader) (accoun
 	r.pages.New = func() any { return new(page) }
 	var readers sync.WaitGroup
 	for range runtime.GOMAXPROCS(0) {
-		readers.Go(func() { r.done(r.readAll(newReader())) })
+		readers.Go(func() {
+			var sum account
+			err := guarded(func() (err error) { sum, err = r.readAll(newReader()); return err })
+			r.done(sum, err)
+		})
 	}
 	err := w.handOut(records, r)
 	close(r.work)
@@ -146,8 +150,7 @@ func (w *pageWalk) handOut(records subtree, r *reading) error {
 	return err
 }
 
-// readAll is one reader's part. What is wrong with the pages was found before
-// they were handed out, or is found here without a panic: they are copies.
+// readAll is one reader's part.
 func (r *reading) readAll(to reader) (sum account, err error) {
 	var rec Record
 	for p := range r.work {
