@@ -32,8 +32,10 @@ type Agent struct {
 	begun time.Time
 
 	// asOf is the agent's knowledge in nanoseconds of the monotonic clock since
-	// begun, never when it has none; ready tells that it held a complete set.
+	// begun, never when it has none; drift is that of the clocks when it was last
+	// looked at; ready tells that it held a complete set.
 	asOf   atomic.Int64
+	drift  atomic.Int64
 	ready  atomic.Bool
 	status atomic.Pointer[events.Status]
 
@@ -148,17 +150,16 @@ const forever = time.Duration(1<<63 - 1)
 
 // Staleness is how long ago everything acknowledged by the bus was known to be
 // held here. It is the largest Duration when nothing is known: before the first
-// sync, while events are parked that cannot be read, and while a stream lacks
-// events.
+// sync, while events are parked that cannot be read, while a stream lacks events,
+// and after the clock was set or the machine slept, until the next beacon.
 func (a *Agent) Staleness() time.Duration {
-	at := a.asOf.Load()
-	if at == never {
+	at, drift := a.asOf.Load(), time.Duration(a.drift.Load())
+	now := a.instant()
+	if at == never || (now.drift()-drift).Abs() > clockStep {
 		return forever
 	}
-	return a.mono() - time.Duration(at)
+	return now.mono - time.Duration(at)
 }
-
-func (a *Agent) mono() time.Duration { return a.cfg.clock()().Sub(a.begun) }
 
 // Ready tells whether the agent holds a set that was complete at least once.
 func (a *Agent) Ready() bool { return a.ready.Load() }

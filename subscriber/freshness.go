@@ -13,6 +13,10 @@ type instant struct {
 	mono time.Duration
 }
 
+// drift is how far the wall clock is from the monotonic one. It changes by next to
+// nothing unless the wall clock was set, or the machine slept.
+func (i instant) drift() time.Duration { return time.Duration(i.wall.UnixNano()) - i.mono }
+
 // maxOffset is how far a publisher's clock may be from ours before its beacons
 // count as old by what lies beyond.
 const maxOffset = 15 * time.Minute

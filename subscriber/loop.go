@@ -37,7 +37,7 @@ type loop struct {
 	// settling tells that something was performed since the last settle; lifting
 	// that the marks of what lifts took away are being corrected.
 	settling, lifting bool
-	keysAt            time.Duration
+	keysAt, tickedAt  time.Duration
 	refreshing        bool
 	statusAt          time.Duration
 	// saidState is the state of the last status: a change is told at once.
@@ -54,7 +54,13 @@ type loop struct {
 }
 
 const (
+	// tickEvery is how often the loop looks at what time has changed, and idleEvery
+	// how often while it is fresh and nothing is under way, at most: waking up costs
+	// an idle process more than what it then does, so it looks along with a beacon
+	// once the last look is beaconEvery ago.
 	tickEvery   = 100 * time.Millisecond
+	idleEvery   = 2 * time.Second
+	beaconEvery = 900 * time.Millisecond
 	expireEvery = time.Minute
 	// inputsAtOnce is how many inputs are performed before what they changed is
 	// counted, committed and published.
@@ -233,7 +239,7 @@ func (a *Agent) instant() instant {
 // run is the loop. It ends when the agent is closed, after a last commit, report
 // and goodbye.
 func (l *loop) run() {
-	tick := time.NewTicker(tickEvery)
+	tick := pacer{Ticker: time.NewTicker(tickEvery), every: tickEvery}
 	defer tick.Stop()
 	connected := l.nc.StatusChanged(nats.CONNECTED)
 	defer l.nc.RemoveStatusListener(connected)
@@ -243,6 +249,7 @@ func (l *loop) run() {
 	l.sendStatus(events.Hello)
 	for {
 		l.settle()
+		tick.pace(l.pace())
 		select {
 		case <-connected:
 			l.perform(l.core.reconnected())
@@ -256,6 +263,10 @@ func (l *loop) run() {
 			for n := min(len(l.inputs), inputsAtOnce); n > 0; n-- {
 				(<-l.inputs)(l)
 			}
+			if l.instant().mono >= l.tickedAt+beaconEvery {
+				l.tick()
+				tick.Reset(tick.every)
+			}
 		case <-tick.C:
 			l.tick()
 		case <-l.commits.due():
@@ -268,6 +279,27 @@ func (l *loop) run() {
 			return
 		}
 	}
+}
+
+// pacer is a ticker whose period changes.
+type pacer struct {
+	*time.Ticker
+	every time.Duration
+}
+
+func (p *pacer) pace(every time.Duration) {
+	if p.every != every {
+		p.every = every
+		p.Reset(every)
+	}
+}
+
+// pace is how soon time may change something.
+func (l *loop) pace() time.Duration {
+	if l.commits.dirty || l.saidState != events.Fresh || !l.core.idle(l.instant()) {
+		return tickEvery
+	}
+	return idleEvery
 }
 
 // finish commits at once, once all that is visible is counted: whoever sees a
@@ -288,6 +320,7 @@ func (l *loop) finish() {
 
 func (l *loop) tick() {
 	now := l.instant()
+	l.tickedAt = now.mono
 	l.perform(l.core.tick(now))
 	if now.mono >= l.statusAt {
 		l.sendStatus(events.Regular)
@@ -484,6 +517,7 @@ func (l *loop) publish(now instant) {
 	if asOf, ok := l.core.asOf(now); ok {
 		at = int64(asOf)
 	}
+	l.drift.Store(int64(l.core.last.drift()))
 	l.asOf.Store(at)
 	l.ready.Store(l.core.synced && !l.core.rebuilding)
 	if l.core.fresh.known && !l.syncedSent {

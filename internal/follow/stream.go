@@ -101,6 +101,9 @@ func (s *Stream) Covers(w events.Watermark) bool {
 // one that failed.
 func (s *Stream) Tick() Step { return s.finish(Step{}) }
 
+// Due tells that a Tick would start a read.
+func (s *Stream) Due() bool { return s.wanted && s.reading == nil }
+
 // Reconnected is called when messages may have been lost on the way: after a
 // reconnect or a slow consumer's drop.
 func (s *Stream) Reconnected() Step {
