@@ -52,6 +52,10 @@ func (l *loop) commitSoon() {
 		return
 	}
 	c.running, c.dirty, c.begun = true, false, time.Now()
+	if l.cfg.Dir == "" {
+		l.committed(l.set.Commit()) // in memory it waits for nothing
+		return
+	}
 	l.done.Go(func() {
 		cursors, err := l.set.Commit()
 		l.reached("durable", len(cursors))

@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"maps"
+	"runtime"
 	"slices"
 	"time"
 
@@ -248,6 +249,11 @@ func (l *loop) run() {
 	l.retryParked()
 	l.sendStatus(events.Hello)
 	for {
+		if l.settling {
+			// Refusing is done; what else can run, such as a request or the reading of
+			// the next event, goes before counting, writing and reporting it.
+			runtime.Gosched()
+		}
 		l.settle()
 		tick.pace(l.pace())
 		select {
@@ -394,13 +400,13 @@ func (l *loop) settle() {
 	l.settling = false
 	now := l.instant()
 	l.countApplied(now)
+	if l.commits.dirty && now.mono >= l.commits.retryAt {
+		l.commitSoon()
+	}
 	if l.written != nil && len(l.applied) == 0 {
 		l.durable, l.written = l.written, nil
 		l.core.report.due = true
 		l.sendReport()
-	}
-	if l.commits.dirty && now.mono >= l.commits.retryAt {
-		l.commitSoon()
 	}
 	l.publish(now)
 }
