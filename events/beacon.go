@@ -1,10 +1,6 @@
 package events
 
-import (
-	"errors"
-	"fmt"
-	"time"
-)
+import "fmt"
 
 // Watermark says how far a stream reaches, as its leader told the publisher.
 type Watermark struct {
@@ -16,6 +12,20 @@ type Watermark struct {
 	// Owed is how many acknowledged, unexpired events the stream lacks: they
 	// were lost by it and will be published again.
 	Owed int `json:"owed,omitempty"`
+}
+
+func (w *Watermark) member(name []byte, v value) error {
+	switch string(name) {
+	case "epoch":
+		return readText(v, &w.Epoch)
+	case "first":
+		return readUint(v, &w.First)
+	case "last":
+		return readUint(v, &w.Last)
+	case "owed":
+		return readInt(v, &w.Owed)
+	}
+	return nil
 }
 
 // Beacon is what each publisher says once a second, so that an agent which hears
@@ -30,18 +40,29 @@ type Beacon struct {
 	Streams map[Stream]Watermark `json:"streams"`
 }
 
+func (b *Beacon) member(name []byte, v value) error {
+	switch string(name) {
+	case "publisher":
+		return readObject(v, &b.Origin)
+	case "sent_at":
+		return readInt(v, &b.SentAt)
+	case "streams":
+		return readMap(v, &b.Streams, readBody)
+	}
+	return nil
+}
+
 // SignBeacon signs a beacon of the publisher whose public URL is issuer.
 func (s *Signer) SignBeacon(fleet Fleet, issuer string, b *Beacon) ([]byte, error) {
-	return s.sign(typeBeacon, claimsOf[*Beacon]{issuer, fleet, b.SentAt / 1000, b})
+	return s.signMessage(typeBeacon, claims{issuer, fleet, b.SentAt / 1000, b})
 }
 
 // OpenBeacon verifies a beacon. The errors are those of Open.
 func (k *KeySet) OpenBeacon(fleet Fleet, raw []byte) (*Beacon, error) {
-	c, _, err := openMessage(k, typeBeacon, fleet, raw, func(b *Beacon) Origin { return b.Origin })
-	if err != nil {
+	b := new(Beacon)
+	if _, err := k.openMessage(typeBeacon, fleet, raw, b, &b.Origin); err != nil {
 		return nil, err
 	}
-	b := &c.Body
 	if b.SentAt <= 0 || b.SentAt >= maxTime {
 		return nil, fmt.Errorf("%w: beacon without a send time", ErrMalformed)
 	}
@@ -51,68 +72,4 @@ func (k *KeySet) OpenBeacon(fleet Fleet, raw []byte) (*Beacon, error) {
 		}
 	}
 	return b, nil
-}
-
-// Query asks all agents which of the live tokens they know a target would hit.
-// It changes nothing.
-type Query struct {
-	Origin Origin `json:"publisher"`
-	ID     EventID
-	// SentAt is the publisher's clock in Unix milliseconds.
-	SentAt int64
-	Target Target
-	// NotBefore and Expires are those that the revocation would have.
-	NotBefore, Expires int64
-}
-
-type queryJSON struct {
-	Origin    Origin    `json:"publisher"`
-	ID        EventID   `json:"id"`
-	SentAt    int64     `json:"sent_at"`
-	Match     matchJSON `json:"match"`
-	NotBefore int64     `json:"not_before,omitempty"`
-	Expires   int64     `json:"expires,omitempty"`
-}
-
-// MaxQueryAge is how old a query may be when an agent answers it: an answer says
-// something about users, so an old query is not answered again.
-const MaxQueryAge = time.Minute
-
-// SignQuery signs a query of the publisher whose public URL is issuer.
-func (s *Signer) SignQuery(fleet Fleet, issuer string, q *Query) ([]byte, error) {
-	if err := q.Target.Validate(); err != nil {
-		return nil, err
-	}
-	t := &q.Target
-	m := matchJSON{Mechanism: t.Kind.Mechanism(), Kind: t.Kind, Realm: t.Realm, Issuers: t.Issuers,
-		Claim: t.Claim, Value: t.Value, Issuer: t.Issuer, JTI: t.JTI, IDs: t.Identities}
-	return s.sign(typeQuery, claimsOf[queryJSON]{issuer, fleet, q.SentAt / 1000,
-		queryJSON{q.Origin, q.ID, q.SentAt, m, q.NotBefore, q.Expires}})
-}
-
-// OpenQuery verifies a query. The errors are those of Open; a lift cannot be
-// asked about.
-func (k *KeySet) OpenQuery(fleet Fleet, raw []byte) (*Query, error) {
-	c, key, err := openMessage(k, typeQuery, fleet, raw, func(q *queryJSON) Origin { return q.Origin })
-	if err != nil {
-		return nil, err
-	}
-	j := &c.Body
-	q := &Query{Origin: j.Origin, ID: j.ID, SentAt: j.SentAt, NotBefore: j.NotBefore, Expires: j.Expires,
-		Target: Target{Kind: j.Match.Kind, Realm: j.Match.Realm, Issuers: j.Match.Issuers, Claim: j.Match.Claim,
-			Value: j.Match.Value, Issuer: j.Match.Issuer, JTI: j.Match.JTI, Identities: j.Match.IDs}}
-	err = q.Target.Validate()
-	if q.ID.IsZero() {
-		err = errors.Join(err, errors.New("query without an id"))
-	}
-	if q.SentAt <= 0 || q.SentAt >= maxTime {
-		err = errors.Join(err, errors.New("query without a send time"))
-	}
-	if err != nil {
-		return nil, fmt.Errorf("%w: %w", ErrMalformed, err)
-	}
-	if !key.maySign(q.Target.Kind) {
-		return nil, ErrKeyBounds
-	}
-	return q, nil
 }

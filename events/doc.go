@@ -27,8 +27,10 @@
 // # Reading untrusted bytes
 //
 // Nothing in this package panics on bad input, keeps a reference to its input,
-// or puts a token's text into an error. Claim names are compared
-// case-sensitively and duplicate names are refused, which encoding/json alone
-// would not do. All functions are safe for concurrent use; no value is
+// or puts a token's text into an error. JSON is scanned once, by a scanner of the
+// package's own: names are compared case-sensitively, duplicates among them are
+// refused in every object that is read, invalid UTF-8 and halves of surrogate
+// pairs anywhere, which encoding/json alone would not do; so is what is nested
+// more than 64 deep. All functions are safe for concurrent use; no value is
 // modified after it was returned.
 package events

@@ -2,11 +2,10 @@ package events
 
 import (
 	"crypto/sha256"
-	"encoding/base64"
 	"encoding/binary"
+	"encoding/hex"
 	"errors"
-	"hash"
-	"strings"
+	"slices"
 
 	"github.com/google/uuid"
 )
@@ -30,14 +29,17 @@ func SignedIdentity(signed string) Identity { return sum("rescind/1/jws", signed
 func OpaqueIdentity(raw string) Identity { return sum("rescind/1/opaque", raw) }
 
 // String is the identity in base64url without padding, 43 characters.
-func (id Identity) String() string { return base64.RawURLEncoding.EncodeToString(id[:]) }
+func (id Identity) String() string { return string(appendEncoded(nil, id[:])) }
 
 // MarshalText encodes as String does.
-func (id Identity) MarshalText() ([]byte, error) { return []byte(id.String()), nil }
+func (id Identity) MarshalText() ([]byte, error) { return appendEncoded(nil, id[:]), nil }
 
 // UnmarshalText refuses all but the exact form that MarshalText gives.
 func (id *Identity) UnmarshalText(text []byte) error {
-	return decodeFixed(id[:], string(text), "identity")
+	if !decodeInto(id[:], text) {
+		return errors.New("identity: not base64url of the right length")
+	}
+	return nil
 }
 
 // EventID identifies one event: a UUIDv7, which is the jti of its SET and the
@@ -54,23 +56,34 @@ func (id EventID) String() string { return uuid.UUID(id).String() }
 func (id EventID) IsZero() bool { return id == EventID{} }
 
 // MarshalText encodes as String does.
-func (id EventID) MarshalText() ([]byte, error) { return []byte(id.String()), nil }
+func (id EventID) MarshalText() ([]byte, error) { return id.append(nil), nil }
 
-// UnmarshalText reads the canonical 36-character form only.
+func (id EventID) append(b []byte) []byte {
+	b = slices.Grow(b, 36)
+	b = hex.AppendEncode(b, id[:4])
+	for _, part := range [][]byte{id[4:6], id[6:8], id[8:10], id[10:]} {
+		b = append(b, '-')
+		b = hex.AppendEncode(b, part)
+	}
+	return b
+}
+
+// UnmarshalText reads the canonical 36-character form only, as ParseEventID does.
 func (id *EventID) UnmarshalText(text []byte) error {
-	parsed, err := ParseEventID(string(text))
-	*id = parsed
-	return err
+	u, err := uuid.ParseBytes(text)
+	var canonical [36]byte
+	if err != nil || string(EventID(u).append(canonical[:0])) != string(text) {
+		return errors.New("event id: not a UUID in canonical form")
+	}
+	*id = EventID(u)
+	return nil
 }
 
 // ParseEventID reads the canonical lower-case 36-character form. One spelling
 // per id matters: the stream's duplicate window compares spellings.
-func ParseEventID(s string) (EventID, error) {
-	u, err := uuid.Parse(s)
-	if err != nil || u.String() != s {
-		return EventID{}, errors.New("event id: not a UUID in canonical form")
-	}
-	return EventID(u), nil
+func ParseEventID(s string) (id EventID, err error) {
+	err = id.UnmarshalText([]byte(s))
+	return id, err
 }
 
 // Key is a 128-bit hash of an issuer, or of a claim's name and value. It is
@@ -78,7 +91,9 @@ func ParseEventID(s string) (EventID, error) {
 type Key [16]byte
 
 // ClaimKey is the key of a string claim.
-func ClaimKey(name, value string) Key {
+func ClaimKey(name, value string) Key { return claimKey(name, value) }
+
+func claimKey[T ~string | ~[]byte](name, value T) Key {
 	s := sum("rescind/1/claim", name, value)
 	return Key(s[:16])
 }
@@ -91,37 +106,17 @@ func IssuerKey(issuer string) Key {
 
 // sum hashes parts under a domain, each behind its length, so that no two lists
 // of parts run together.
-func sum(domain string, parts ...string) (out [sha256.Size]byte) {
-	h := sha256.New()
-	writePart(h, domain)
+func sum[T ~string | ~[]byte](domain string, parts ...T) [sha256.Size]byte {
+	// Most parts fit here, and need no memory of their own.
+	var room [256]byte
+	b := appendPart(room[:0], domain)
 	for _, p := range parts {
-		writePart(h, p)
+		b = appendPart(b, p)
 	}
-	h.Sum(out[:0])
-	return out
+	return sha256.Sum256(b)
 }
 
-func writePart(h hash.Hash, s string) {
-	var n [4]byte
-	binary.BigEndian.PutUint32(n[:], uint32(len(s)))
-	h.Write(n[:])
-	h.Write([]byte(s))
-}
-
-func decodeFixed(dst []byte, s, what string) error {
-	b, err := decodeB64(s)
-	if err != nil || len(b) != len(dst) {
-		return errors.New(what + ": not base64url of the right length")
-	}
-	copy(dst, b)
-	return nil
-}
-
-// decodeB64 decodes strict base64url without padding. Go's decoder skips CR and
-// LF even when strict, so they are refused first.
-func decodeB64(s string) ([]byte, error) {
-	if strings.ContainsAny(s, "\r\n") {
-		return nil, errors.New("line break in base64url")
-	}
-	return base64.RawURLEncoding.Strict().DecodeString(s)
+func appendPart[T ~string | ~[]byte](b []byte, part T) []byte {
+	b = binary.BigEndian.AppendUint32(b, uint32(len(part)))
+	return append(b, part...)
 }

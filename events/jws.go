@@ -1,13 +1,12 @@
 package events
 
 import (
+	"bytes"
+	"crypto/ed25519"
 	"encoding/base64"
 	"encoding/json"
 	"errors"
 	"fmt"
-	"strings"
-
-	"github.com/golang-jwt/jwt/v5"
 )
 
 // The typ values (RFC 7515 section 4.1.9) of what a publisher signs. A message
@@ -64,32 +63,33 @@ func Reason(err error) string {
 	}
 }
 
-type header struct {
-	Alg string `json:"alg"`
-	Kid string `json:"kid"`
-	Typ string `json:"typ"`
+// header has the members of a JWS header that are read.
+type header struct{ alg, kid, typ string }
+
+// appendHeader writes the header of what the key signs under typ.
+func appendHeader(b []byte, typ, kid string) []byte {
+	w := writer{append(b, '{')}
+	w.str("alg", "EdDSA")
+	w.str("kid", kid)
+	w.str("typ", typ)
+	w.end()
+	return w.text
 }
 
-// sign makes a compact JWS (RFC 7515 section 3.1) of claims under typ.
-func (s *Signer) sign(typ string, claims any) ([]byte, error) {
-	h, err := json.Marshal(header{"EdDSA", s.kid, typ})
-	if err != nil {
-		return nil, err
+// sign makes a compact JWS (RFC 7515 section 3.1) of a payload under typ.
+func (s *Signer) sign(typ string, payload []byte) ([]byte, error) {
+	b64 := base64.RawURLEncoding
+	h := appendHeader(make([]byte, 0, 128), typ, s.kid)
+	length := b64.EncodedLen(len(h)) + b64.EncodedLen(len(payload)) + b64.EncodedLen(ed25519.SignatureSize) + 2
+	if limit := maxBytes(typ); length > limit {
+		return nil, fmt.Errorf("%s is %d bytes long, more than %d", typ, length, limit)
 	}
-	payload, err := json.Marshal(claims)
-	if err != nil {
-		return nil, fmt.Errorf("encoding claims: %w", err)
-	}
-	signed := base64.RawURLEncoding.EncodeToString(h) + "." + base64.RawURLEncoding.EncodeToString(payload)
-	sig, err := jwt.SigningMethodEdDSA.Sign(signed, s.private())
-	if err != nil {
-		return nil, fmt.Errorf("signing: %w", err)
-	}
-	raw := []byte(signed + "." + base64.RawURLEncoding.EncodeToString(sig))
-	if limit := maxBytes(typ); len(raw) > limit {
-		return nil, fmt.Errorf("%s is %d bytes long, more than %d", typ, len(raw), limit)
-	}
-	return raw, nil
+	raw := appendEncoded(make([]byte, 0, length), h)
+	raw = append(raw, '.')
+	raw = appendEncoded(raw, payload)
+	sig := ed25519.Sign(s.private(), raw)
+	raw = append(raw, '.')
+	return appendEncoded(raw, sig), nil
 }
 
 func maxBytes(typ string) int {
@@ -99,49 +99,62 @@ func maxBytes(typ string) int {
 	return MaxEventBytes
 }
 
-// open verifies a compact JWS of the given typ and gives its payload and the key
-// that signed it. The algorithm is fixed (RFC 8725 section 3.1): a header that
-// names another is malformed.
-func (k *KeySet) open(typ string, raw []byte) ([]byte, *PublicKey, error) {
+// open verifies a compact JWS of the given typ and gives its payload, which
+// stands in d, and the key that signed it. The algorithm is fixed (RFC 8725
+// section 3.1): a header that names another is malformed.
+func (k *KeySet) open(d *document, typ string, raw []byte) ([]byte, *PublicKey, error) {
 	if limit := maxBytes(typ); len(raw) > limit {
 		return nil, nil, fmt.Errorf("%w: longer than %d bytes", ErrMalformed, limit)
 	}
-	parts := strings.SplitN(string(raw), ".", 4)
-	if len(parts) != 3 {
+	head, rest, _ := bytes.Cut(raw, []byte{'.'})
+	body, tail, ok := bytes.Cut(rest, []byte{'.'})
+	if !ok || bytes.IndexByte(tail, '.') >= 0 {
 		return nil, nil, fmt.Errorf("%w: not a compact JWS", ErrMalformed)
 	}
-	h, err := parseSignedHeader(parts[0])
+	kid, err := k.readHeader(d, typ, head)
 	if err != nil {
 		return nil, nil, err
 	}
-	if h.Alg != "EdDSA" || h.Typ != typ || h.Kid == "" {
-		return nil, nil, fmt.Errorf("%w: header is not that of a %s signed with EdDSA", ErrMalformed, typ)
-	}
-	sig, err := decodeB64(parts[2])
+	var room [ed25519.SignatureSize]byte
+	sig, err := appendDecoded(room[:0], tail)
 	if err != nil {
 		return nil, nil, fmt.Errorf("%w: signature is not base64url", ErrMalformed)
 	}
-	payload, err := decodeB64(parts[1])
+	payload, err := decodeText(d, body)
 	if err != nil {
 		return nil, nil, fmt.Errorf("%w: payload is not base64url", ErrMalformed)
 	}
-	key, ok := k.keys[h.Kid]
+	key, ok := k.keys[kid]
 	if !ok {
 		return nil, nil, ErrUnknownKey
 	}
-	signed := raw[:len(parts[0])+1+len(parts[1])]
-	if jwt.SigningMethodEdDSA.Verify(string(signed), sig, key.Public) != nil {
+	signed := raw[:len(head)+1+len(body)]
+	if len(key.Public) != ed25519.PublicKeySize || !ed25519.Verify(key.Public, signed, sig) {
 		return nil, nil, ErrSignature
 	}
 	return payload, key, nil
 }
 
-func parseSignedHeader(part string) (header, error) {
-	b, err := decodeB64(part)
+// readHeader gives the kid of a message that is signed with EdDSA under typ.
+func (k *KeySet) readHeader(d *document, typ string, part []byte) (kid string, err error) {
+	h, ok := k.headers[string(part)]
+	if !ok {
+		if h, err = parseHeader(d, part); err != nil {
+			return "", err
+		}
+	}
+	if h.alg != "EdDSA" || h.typ != typ || h.kid == "" {
+		return "", fmt.Errorf("%w: header is not that of a %s signed with EdDSA", ErrMalformed, typ)
+	}
+	return h.kid, nil
+}
+
+func parseHeader(d *document, part []byte) (header, error) {
+	b, err := decodeText(d, part)
 	if err != nil {
 		return header{}, fmt.Errorf("%w: header is not base64url", ErrMalformed)
 	}
-	o, err := parseObject(b)
+	o, err := d.scan(b)
 	if err != nil {
 		return header{}, fmt.Errorf("%w: header: %w", ErrMalformed, err)
 	}
@@ -150,43 +163,87 @@ func parseSignedHeader(part string) (header, error) {
 	}
 	var h header
 	var errs [3]error
-	h.Alg, errs[0] = o.str("alg")
-	h.Kid, errs[1] = o.str("kid")
-	h.Typ, errs[2] = o.str("typ")
+	h.alg, errs[0] = o.str("alg")
+	h.kid, errs[1] = o.str("kid")
+	h.typ, errs[2] = o.str("typ")
 	if err := errors.Join(errs[:]...); err != nil {
 		return header{}, fmt.Errorf("%w: header: %w", ErrMalformed, err)
 	}
 	return h, nil
 }
 
-// claimsOf are the registered claims that every message but an event carries.
-type claimsOf[T any] struct {
-	Issuer   string `json:"iss"`
-	Audience Fleet  `json:"aud"`
-	IssuedAt int64  `json:"iat"`
-	Body     T      `json:"rescind"`
+// knownHeaders gives the headers that the key's Signer writes, by their text in a
+// message. What they say is read here as from any message, and only once.
+func knownHeaders(kid string) map[string]header {
+	known := map[string]header{}
+	d := newDocument()
+	defer d.release()
+	for _, typ := range []string{typeEvent, typeBeacon, typeQuery, typeReceipt} {
+		text := appendEncoded(nil, appendHeader(nil, typ, kid))
+		if h, err := parseHeader(d, text); err == nil {
+			known[string(text)] = h
+		}
+	}
+	return known
 }
 
-// openMessage verifies a beacon, query or receipt and decodes its body. The
-// origin that the body names must be the publisher to which the key is bound.
-func openMessage[T any](k *KeySet, typ string, fleet Fleet, raw []byte, origin func(*T) Origin) (*claimsOf[T], *PublicKey, error) {
-	payload, key, err := k.open(typ, raw)
-	if err != nil {
-		return nil, nil, err
+// claims are the registered claims that every message but an event carries.
+type claims struct {
+	Issuer   string      `json:"iss"`
+	Audience Fleet       `json:"aud"`
+	IssuedAt int64       `json:"iat"`
+	Body     messageBody `json:"rescind"`
+}
+
+func (c *claims) member(name []byte, v value) error {
+	switch string(name) {
+	case "iss":
+		return readText(v, &c.Issuer)
+	case "aud":
+		return readText(v, &c.Audience)
+	case "iat":
+		return readInt(v, &c.IssuedAt)
+	case "rescind":
+		return readObject(v, c.Body)
 	}
-	var c claimsOf[T]
-	if err := decodeObject(payload, &c); err != nil {
-		return nil, nil, fmt.Errorf("%w: %w", ErrMalformed, err)
+	return nil
+}
+
+// signMessage signs a beacon, query or receipt.
+func (s *Signer) signMessage(typ string, c claims) ([]byte, error) {
+	payload, err := json.Marshal(c)
+	if err != nil {
+		return nil, fmt.Errorf("encoding claims: %w", err)
+	}
+	return s.sign(typ, payload)
+}
+
+// openMessage verifies a beacon, query or receipt and reads it into body, of
+// which origin is a part: the publisher named there must be the one to which the
+// key is bound.
+func (k *KeySet) openMessage(typ string, fleet Fleet, raw []byte, body messageBody, origin *Origin) (*PublicKey, error) {
+	d := newDocument()
+	defer d.release()
+	payload, key, err := k.open(d, typ, raw)
+	if err != nil {
+		return nil, err
+	}
+	c := claims{Body: body}
+	o, err := d.scan(payload)
+	if err == nil {
+		err = readObject(o.value, &c)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("%w: %w", ErrMalformed, err)
 	}
 	if c.Audience != fleet {
-		return nil, nil, ErrAudience
+		return nil, ErrAudience
 	}
-	o := origin(&c.Body)
-	if err := o.Validate(); err != nil {
-		return nil, nil, fmt.Errorf("%w: %w", ErrMalformed, err)
+	if err := origin.Validate(); err != nil {
+		return nil, fmt.Errorf("%w: %w", ErrMalformed, err)
 	}
-	if o.Publisher != key.Publisher {
-		return nil, nil, ErrKeyBounds
+	if origin.Publisher != key.Publisher {
+		return nil, ErrKeyBounds
 	}
-	return &c, key, nil
+	return key, nil
 }

@@ -9,6 +9,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 
@@ -41,6 +42,8 @@ type boundsJSON struct {
 // once made; a refreshed set is another KeySet.
 type KeySet struct {
 	keys map[string]*PublicKey
+	// headers has what the headers say that the keys' signers write.
+	headers map[string]header
 }
 
 // Keys gives the set itself, so that a fixed KeySet can stand where a source of
@@ -49,11 +52,16 @@ func (k *KeySet) Keys(context.Context) (*KeySet, error) { return k, nil }
 
 // NewKeySet makes a set of the keys given.
 func NewKeySet(keys ...*PublicKey) *KeySet {
-	set := &KeySet{keys: make(map[string]*PublicKey, len(keys))}
+	set := &KeySet{keys: make(map[string]*PublicKey, len(keys)), headers: map[string]header{}}
 	for _, k := range keys {
-		set.keys[k.ID] = k
+		set.add(k)
 	}
 	return set
+}
+
+func (k *KeySet) add(key *PublicKey) {
+	k.keys[key.ID] = key
+	maps.Copy(k.headers, knownHeaders(key.ID))
 }
 
 // ParseKeySet reads a JWKS (RFC 7517 section 5) in which each key has kty OKP,
@@ -62,24 +70,29 @@ func NewKeySet(keys ...*PublicKey) *KeySet {
 // twice, and one that it cannot bind: a key of another use has no place in this
 // file, and a bound that it does not know would be no bound.
 func ParseKeySet(data []byte) (*KeySet, error) {
-	doc, err := parseObject(data)
+	d := newDocument()
+	defer d.release()
+	doc, err := d.scan(data)
 	if err != nil {
 		return nil, fmt.Errorf("key set is not a JWKS: %w", err)
 	}
-	var keys []json.RawMessage
-	if json.Unmarshal(doc["keys"], &keys) != nil || len(keys) == 0 {
+	keys := doc.get("keys")
+	if keys.form() != isArray {
 		return nil, errors.New("key set has no keys")
 	}
 	set := NewKeySet()
-	for i, raw := range keys {
-		k, err := parsePublicKey(raw)
+	for v := range keys.elements() {
+		k, err := parsePublicKey(v)
 		if err != nil {
-			return nil, fmt.Errorf("key %d of the key set: %w", i, err)
+			return nil, fmt.Errorf("key %d of the key set: %w", set.Len(), err)
 		}
 		if set.Has(k.ID) {
-			return nil, fmt.Errorf("key %d of the key set: the same key stands there twice", i)
+			return nil, fmt.Errorf("key %d of the key set: the same key stands there twice", set.Len())
 		}
-		set.keys[k.ID] = k
+		set.add(k)
+	}
+	if set.Len() == 0 {
+		return nil, errors.New("key set has no keys")
 	}
 	return set, nil
 }
@@ -121,12 +134,12 @@ func (k *KeySet) MarshalJSON() ([]byte, error) {
 	return json.Marshal(out)
 }
 
-func parsePublicKey(raw []byte) (*PublicKey, error) {
+func parsePublicKey(v value) (*PublicKey, error) {
 	var jwk jose.JSONWebKey
-	if err := json.Unmarshal(raw, &jwk); err != nil {
+	if v.form() != isObject || json.Unmarshal(v.raw(), &jwk) != nil {
 		return nil, errors.New("not a JWK")
 	}
-	bounds, err := parseBounds(raw)
+	bounds, err := parseBounds(v.raw())
 	if err != nil {
 		return nil, err
 	}
@@ -143,17 +156,20 @@ func parsePublicKey(raw []byte) (*PublicKey, error) {
 // parseBounds reads a JWK's own members of rescind. A misspelt one is refused, as
 // is an empty list of kinds: either would leave the key without its bounds.
 func parseBounds(raw []byte) (b boundsJSON, err error) {
-	o, err := parseObject(raw)
+	d := newDocument()
+	defer d.release()
+	o, err := d.scan(raw)
 	if err != nil {
 		return b, err
 	}
-	for name := range o {
+	for n := range o.members() {
+		name := string(n)
 		if name != "rescind_publisher" && name != "rescind_kinds" && strings.HasPrefix(strings.ToLower(name), "rescind") {
 			return b, fmt.Errorf("unknown member %q", name)
 		}
 	}
 	b.Publisher, err = o.str("rescind_publisher")
-	err = errors.Join(err, o.into("rescind_kinds", &b.Kinds))
+	err = errors.Join(err, into(o, "rescind_kinds", &b.Kinds, readTexts))
 	if err == nil && o.has("rescind_kinds") && len(b.Kinds) == 0 {
 		err = errors.New("rescind_kinds is empty: leave it out to allow all")
 	}

@@ -1,8 +1,6 @@
 package events
 
-import (
-	"fmt"
-)
+import "fmt"
 
 // Receipt is the signed answer to one request: what was revoked, by whom, how
 // many tokens that hit, which agents applied it and when, and who did not. It is
@@ -25,6 +23,28 @@ type Receipt struct {
 	Outcome
 }
 
+func (r *Receipt) member(name []byte, v value) error {
+	switch string(name) {
+	case "publisher":
+		return readObject(v, &r.Origin)
+	case "id":
+		return readEncoded(v, &r.ID)
+	case "events":
+		return readList(v, &r.Events, readBody)
+	case "caller":
+		return readText(v, &r.Caller)
+	case "door":
+		return readText(v, &r.Door)
+	case "reason":
+		return readText(v, &r.Reason)
+	case "accepted_at":
+		return readInt(v, &r.AcceptedAt)
+	case "elapsed_ms":
+		return readInt(v, &r.ElapsedMS)
+	}
+	return r.Outcome.member(name, v)
+}
+
 // ReceiptEvent is one of a request's events.
 type ReceiptEvent struct {
 	ID EventID `json:"id"`
@@ -34,6 +54,22 @@ type ReceiptEvent struct {
 	// Target is the target in words, NotBefore its cutoff.
 	Target    string `json:"target"`
 	NotBefore int64  `json:"not_before,omitempty"`
+}
+
+func (e *ReceiptEvent) member(name []byte, v value) error {
+	switch string(name) {
+	case "id":
+		return readEncoded(v, &e.ID)
+	case "stream":
+		return readText(v, &e.Stream)
+	case "seq":
+		return readUint(v, &e.Seq)
+	case "target":
+		return readText(v, &e.Target)
+	case "not_before":
+		return readInt(v, &e.NotBefore)
+	}
+	return nil
 }
 
 // Outcome is what is known of a request's effect at one time.
@@ -57,11 +93,43 @@ type Outcome struct {
 	Complete bool `json:"complete"`
 }
 
+func (o *Outcome) member(name []byte, v value) error {
+	switch string(name) {
+	case "invalidated_tokens":
+		return readInt(v, &o.Invalidated)
+	case "previously_invalidated_tokens":
+		return readInt(v, &o.Previously)
+	case "at_least":
+		return readBool(v, &o.AtLeast)
+	case "counts_missing":
+		return readTexts(v, &o.CountsMissing)
+	case "expected":
+		return readInt(v, &o.Expected)
+	case "applied":
+		return readList(v, &o.Applied, readBody)
+	case "error_details":
+		return readList(v, &o.Errors, readBody)
+	case "complete":
+		return readBool(v, &o.Complete)
+	}
+	return nil
+}
+
 // Application says when an agent's report of having applied the request came in,
 // in milliseconds after its acceptance.
 type Application struct {
 	Agent   string `json:"agent"`
 	AfterMS int64  `json:"after_ms"`
+}
+
+func (a *Application) member(name []byte, v value) error {
+	switch string(name) {
+	case "agent":
+		return readText(v, &a.Agent)
+	case "after_ms":
+		return readInt(v, &a.AfterMS)
+	}
+	return nil
 }
 
 // The types of an OutcomeError.
@@ -83,20 +151,32 @@ type OutcomeError struct {
 	Reason string `json:"reason"`
 }
 
+func (e *OutcomeError) member(name []byte, v value) error {
+	switch string(name) {
+	case "agent":
+		return readText(v, &e.Agent)
+	case "type":
+		return readText(v, &e.Type)
+	case "reason":
+		return readText(v, &e.Reason)
+	}
+	return nil
+}
+
 // SignReceipt signs a receipt of the publisher whose public URL is issuer, with
 // iat now in Unix seconds. It refuses one longer than MaxReceiptBytes.
 func (s *Signer) SignReceipt(fleet Fleet, issuer string, now int64, r *Receipt) ([]byte, error) {
-	return s.sign(typeReceipt, claimsOf[*Receipt]{issuer, fleet, now, r})
+	return s.signMessage(typeReceipt, claims{issuer, fleet, now, r})
 }
 
 // OpenReceipt verifies a receipt. The errors are those of Open.
 func (k *KeySet) OpenReceipt(fleet Fleet, raw []byte) (*Receipt, error) {
-	c, _, err := openMessage(k, typeReceipt, fleet, raw, func(r *Receipt) Origin { return r.Origin })
-	if err != nil {
+	r := new(Receipt)
+	if _, err := k.openMessage(typeReceipt, fleet, raw, r, &r.Origin); err != nil {
 		return nil, err
 	}
-	if c.Body.ID.IsZero() {
+	if r.ID.IsZero() {
 		return nil, fmt.Errorf("%w: receipt without an id", ErrMalformed)
 	}
-	return &c.Body, nil
+	return r, nil
 }

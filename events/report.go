@@ -1,7 +1,6 @@
 package events
 
 import (
-	"encoding/base64"
 	"encoding/binary"
 	"errors"
 	"fmt"
@@ -23,6 +22,22 @@ type Agent struct {
 	Run string `json:"run"`
 	// Version is the program's.
 	Version string `json:"version"`
+}
+
+func (a *Agent) member(name []byte, v value) error {
+	switch string(name) {
+	case "id":
+		return readText(v, &a.ID)
+	case "service":
+		return readText(v, &a.Service)
+	case "instance":
+		return readText(v, &a.Instance)
+	case "run":
+		return readText(v, &a.Run)
+	case "version":
+		return readText(v, &a.Version)
+	}
+	return nil
 }
 
 // Name is service/instance.
@@ -55,6 +70,16 @@ type Position struct {
 	Seq   uint64 `json:"seq"`
 }
 
+func (p *Position) member(name []byte, v value) error {
+	switch string(name) {
+	case "epoch":
+		return readText(v, &p.Epoch)
+	case "seq":
+		return readUint(v, &p.Seq)
+	}
+	return nil
+}
+
 // TokenHash names a live token in reports: 64 bits of its Identity. It is
 // unkeyed, so that a token which several agents have seen is counted once.
 type TokenHash uint64
@@ -71,12 +96,12 @@ func (h TokenHashes) MarshalText() ([]byte, error) {
 	for _, v := range h {
 		b = binary.BigEndian.AppendUint64(b, uint64(v))
 	}
-	return []byte(base64.RawURLEncoding.EncodeToString(b)), nil
+	return appendEncoded(nil, b), nil
 }
 
 // UnmarshalText unpacks at most MaxReportedTokens.
 func (h *TokenHashes) UnmarshalText(text []byte) error {
-	b, err := decodeB64(string(text))
+	b, err := appendDecoded(nil, text)
 	if err != nil || len(b)%8 != 0 || len(b) > 8*MaxReportedTokens {
 		return errors.New("token hashes: not base64url of 8-byte names")
 	}
@@ -105,6 +130,26 @@ type Counted struct {
 	Replay bool `json:"replay,omitempty"`
 }
 
+func (c *Counted) member(name []byte, v value) error {
+	switch string(name) {
+	case "event":
+		return readEncoded(v, &c.Event)
+	case "invalidated":
+		return readEncoded(v, &c.Invalidated)
+	case "previously":
+		return readEncoded(v, &c.Previously)
+	case "invalidated_count":
+		return readInt(v, &c.InvalidatedCount)
+	case "previously_count":
+		return readInt(v, &c.PreviouslyCount)
+	case "at_least":
+		return readBool(v, &c.AtLeast)
+	case "replay":
+		return readBool(v, &c.Replay)
+	}
+	return nil
+}
+
 // validate refuses counts that would take away from those of other agents.
 func (c *Counted) validate() error {
 	if c.InvalidatedCount < 0 || c.PreviouslyCount < 0 {
@@ -127,6 +172,22 @@ type Fault struct {
 	Detail string `json:"detail,omitempty"`
 }
 
+func (f *Fault) member(name []byte, v value) error {
+	switch string(name) {
+	case "type":
+		return readText(v, &f.Type)
+	case "stream":
+		return readText(v, &f.Stream)
+	case "seq":
+		return readUint(v, &f.Seq)
+	case "live":
+		return readBool(v, &f.Live)
+	case "detail":
+		return readText(v, &f.Detail)
+	}
+	return nil
+}
+
 // Report is an agent's evidence of what it enforces: sent after the disk has it,
 // numbered without gaps within a run, coalesced when much happens.
 type Report struct {
@@ -137,6 +198,22 @@ type Report struct {
 	Positions map[Stream]Position `json:"positions,omitempty"`
 	Counted   []Counted           `json:"counted,omitempty"`
 	Faults    []Fault             `json:"faults,omitempty"`
+}
+
+func (r *Report) member(name []byte, v value) error {
+	switch string(name) {
+	case "agent":
+		return readObject(v, &r.Agent)
+	case "number":
+		return readUint(v, &r.Number)
+	case "positions":
+		return readMap(v, &r.Positions, readBody)
+	case "counted":
+		return readList(v, &r.Counted, readBody)
+	case "faults":
+		return readList(v, &r.Faults, readBody)
+	}
+	return nil
 }
 
 // State is an agent's own word on what it knows.
@@ -191,11 +268,49 @@ type Status struct {
 	Disk string `json:"disk,omitempty"`
 }
 
+func (s *Status) member(name []byte, v value) error {
+	switch string(name) {
+	case "agent":
+		return readObject(v, &s.Agent)
+	case "moment":
+		return readText(v, &s.Moment)
+	case "state":
+		return readText(v, &s.State)
+	case "reports":
+		return readUint(v, &s.Reports)
+	case "positions":
+		return readMap(v, &s.Positions, readBody)
+	case "lag":
+		return readUint(v, &s.Lag)
+	case "entries":
+		return readInt(v, &s.Entries)
+	case "digest":
+		return readText(v, &s.Digest)
+	case "parked":
+		return readInt(v, &s.Parked)
+	case "rejected":
+		return readMap(v, &s.Rejected, readUint)
+	case "disk":
+		return readText(v, &s.Disk)
+	}
+	return nil
+}
+
 // Ask is what a publisher sends to agents: send a status, or send the reports
 // From to To (inclusive) again.
 type Ask struct {
 	From uint64 `json:"from,omitempty"`
 	To   uint64 `json:"to,omitempty"`
+}
+
+func (a *Ask) member(name []byte, v value) error {
+	switch string(name) {
+	case "from":
+		return readUint(v, &a.From)
+	case "to":
+		return readUint(v, &a.To)
+	}
+	return nil
 }
 
 // Answer is an agent's reply to a Query.
@@ -207,11 +322,35 @@ type Answer struct {
 	Refresh *RefreshToken `json:"refresh,omitempty"`
 }
 
+func (a *Answer) member(name []byte, v value) error {
+	switch string(name) {
+	case "query":
+		return readEncoded(v, &a.Query)
+	case "agent":
+		return readObject(v, &a.Agent)
+	case "refresh":
+		return readPointer(v, &a.Refresh, readBody)
+	}
+	return a.Counted.member(name, v)
+}
+
 // RefreshToken is what was said of a refresh token when it was observed.
 type RefreshToken struct {
 	Realm   string `json:"realm"`
 	User    string `json:"user,omitempty"`
 	Expires int64  `json:"expires"`
+}
+
+func (r *RefreshToken) member(name []byte, v value) error {
+	switch string(name) {
+	case "realm":
+		return readText(v, &r.Realm)
+	case "user":
+		return readText(v, &r.User)
+	case "expires":
+		return readInt(v, &r.Expires)
+	}
+	return nil
 }
 
 // maxMessage is the longest unsigned message that is decoded, in bytes.
@@ -224,7 +363,7 @@ func Decode[T Report | Status | Ask | Answer](data []byte) (*T, error) {
 		return nil, fmt.Errorf("%w: longer than %d bytes", ErrMalformed, maxMessage)
 	}
 	v := new(T)
-	if err := decodeObject(data, v); err != nil {
+	if err := readMessage(data, any(v).(messageBody)); err != nil {
 		return nil, fmt.Errorf("%w: %w", ErrMalformed, err)
 	}
 	var err error

@@ -53,6 +53,18 @@ type Origin struct {
 	Counter uint64 `json:"counter"`
 }
 
+func (o *Origin) member(name []byte, v value) error {
+	switch string(name) {
+	case "id":
+		return readText(v, &o.Publisher)
+	case "incarnation":
+		return readEncoded(v, &o.Incarnation)
+	case "counter":
+		return readUint(v, &o.Counter)
+	}
+	return nil
+}
+
 // Revocation is one event: what is revoked, from when, until when it matters,
 // and who said so. All times are Unix seconds.
 type Revocation struct {

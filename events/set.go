@@ -1,10 +1,10 @@
 package events
 
 import (
-	"encoding/json"
 	"errors"
 	"fmt"
 	"math"
+	"strconv"
 )
 
 // The event types of the SETs that publishers sign.
@@ -28,43 +28,6 @@ func (k Kind) eventType() string {
 	}
 }
 
-// setJSON is the claims set of an event (RFC 8417 section 2.2). The order of
-// its members is the order on the wire.
-type setJSON struct {
-	Issuer   string              `json:"iss"`
-	ID       EventID             `json:"jti"`
-	IssuedAt int64               `json:"iat"`
-	Fleet    Fleet               `json:"aud"`
-	Txn      EventID             `json:"txn"`
-	Subject  subjectID           `json:"sub_id"`
-	Events   map[string]bodyJSON `json:"events"`
-}
-
-type bodyJSON struct {
-	Timestamp int64             `json:"event_timestamp"`
-	Initiator Initiator         `json:"initiating_entity"`
-	Reason    map[string]string `json:"reason_admin,omitempty"`
-	V         int               `json:"v"`
-	Match     matchJSON         `json:"match"`
-	NotBefore int64             `json:"not_before,omitempty"`
-	Expires   int64             `json:"expires"`
-	Cause     string            `json:"cause,omitempty"`
-	Origin    Origin            `json:"publisher"`
-}
-
-type matchJSON struct {
-	Mechanism Mechanism  `json:"mechanism"`
-	Kind      Kind       `json:"kind"`
-	Realm     string     `json:"realm,omitempty"`
-	Issuers   []string   `json:"issuers,omitempty"`
-	Claim     string     `json:"claim,omitempty"`
-	Value     string     `json:"value,omitempty"`
-	Issuer    string     `json:"iss,omitempty"`
-	JTI       string     `json:"jti,omitempty"`
-	IDs       []Identity `json:"ids,omitempty"`
-	Event     *EventID   `json:"event,omitempty"`
-}
-
 // Sign makes the SET of a revocation (RFC 8417, in the profile of SSF 1.0
 // section 4). It refuses one that Validate refuses, one that its key is not
 // bound to, and one longer than MaxEventBytes.
@@ -75,23 +38,71 @@ func (s *Signer) Sign(r *Revocation) ([]byte, error) {
 	if r.Origin.Publisher != s.public.Publisher || !s.public.maySign(r.Target.Kind) {
 		return nil, ErrKeyBounds
 	}
-	return s.sign(typeEvent, encodeSET(r))
+	d := newDocument()
+	defer d.release()
+	d.decoded = appendSET(d.decoded[:0], r)
+	return s.sign(typeEvent, d.decoded)
 }
 
-func encodeSET(r *Revocation) setJSON {
-	t := &r.Target
-	m := matchJSON{Mechanism: t.Kind.Mechanism(), Kind: t.Kind, Realm: t.Realm, Issuers: t.Issuers,
-		Claim: t.Claim, Value: t.Value, Issuer: t.Issuer, JTI: t.JTI, IDs: t.Identities}
-	if !t.Lifted.IsZero() {
-		m.Event = &t.Lifted
-	}
-	b := bodyJSON{Timestamp: r.IssuedAt, Initiator: r.Initiator, V: Version, Match: m,
-		NotBefore: r.NotBefore, Expires: r.Expires, Cause: r.Cause, Origin: r.Origin}
+// appendSET writes the claims set of an event (RFC 8417 section 2.2). The order
+// of its members is the order on the wire.
+func appendSET(b []byte, r *Revocation) []byte {
+	w := writer{append(b, '{')}
+	w.str("iss", r.Issuer)
+	w.id("jti", r.ID)
+	w.number("iat", r.IssuedAt)
+	w.str("aud", string(r.Fleet))
+	w.id("txn", r.Txn)
+	w.subject(r)
+	w.begin("events")
+	w.begin(r.Target.Kind.eventType())
+	w.body(r)
+	w.end()
+	w.end()
+	w.end()
+	return w.text
+}
+
+func (w *writer) body(r *Revocation) {
+	w.number("event_timestamp", r.IssuedAt)
+	w.str("initiating_entity", string(r.Initiator))
 	if r.Reason != "" {
-		b.Reason = map[string]string{"en": r.Reason}
+		w.begin("reason_admin")
+		w.str("en", r.Reason)
+		w.end()
 	}
-	return setJSON{Issuer: r.Issuer, ID: r.ID, IssuedAt: r.IssuedAt, Fleet: r.Fleet, Txn: r.Txn,
-		Subject: subjectOf(r), Events: map[string]bodyJSON{t.Kind.eventType(): b}}
+	w.number("v", Version)
+	w.match(&r.Target)
+	w.someNumber("not_before", r.NotBefore)
+	w.number("expires", r.Expires)
+	w.someStr("cause", r.Cause)
+	w.origin(&r.Origin)
+}
+
+func (w *writer) match(t *Target) {
+	w.begin("match")
+	w.str("mechanism", string(t.Kind.Mechanism()))
+	w.str("kind", string(t.Kind))
+	w.someStr("realm", t.Realm)
+	w.someStrs("issuers", t.Issuers)
+	w.someStr("claim", t.Claim)
+	w.someStr("value", t.Value)
+	w.someStr("iss", t.Issuer)
+	w.someStr("jti", t.JTI)
+	w.someIdentities("ids", t.Identities)
+	if !t.Lifted.IsZero() {
+		w.id("event", t.Lifted)
+	}
+	w.end()
+}
+
+func (w *writer) origin(o *Origin) {
+	w.begin("publisher")
+	w.str("id", o.Publisher)
+	w.id("incarnation", o.Incarnation)
+	w.name("counter")
+	w.text = strconv.AppendUint(w.text, o.Counter, 10)
+	w.end()
 }
 
 // Open verifies a SET and gives the revocation and the id of the key that signed
@@ -100,11 +111,13 @@ func encodeSET(r *Revocation) setJSON {
 //
 // Members that it does not know are ignored unless the body's crit names them.
 func (k *KeySet) Open(fleet Fleet, raw []byte) (*Revocation, string, error) {
-	payload, key, err := k.open(typeEvent, raw)
+	d := newDocument()
+	defer d.release()
+	payload, key, err := k.open(d, typeEvent, raw)
 	if err != nil {
 		return nil, "", err
 	}
-	r, err := decodeSET(fleet, payload)
+	r, err := readSET(d, fleet, payload)
 	if err != nil {
 		return nil, "", err
 	}
@@ -114,28 +127,27 @@ func (k *KeySet) Open(fleet Fleet, raw []byte) (*Revocation, string, error) {
 	return r, key.ID, nil
 }
 
-func decodeSET(fleet Fleet, payload []byte) (*Revocation, error) {
-	o, err := parseObject(payload)
+func readSET(d *document, fleet Fleet, payload []byte) (*Revocation, error) {
+	o, err := d.scan(payload)
 	if err != nil {
 		return nil, fmt.Errorf("%w: %w", ErrMalformed, err)
 	}
-	var aud string
-	if aud, err = o.str("aud"); err != nil || Fleet(aud) != fleet {
+	if aud, err := o.chars("aud"); err != nil || Fleet(aud) != fleet {
 		return nil, ErrAudience
 	}
 	r := &Revocation{Fleet: fleet}
 	var errs [5]error
 	r.Issuer, errs[0] = o.str("iss")
-	errs[1] = o.into("jti", &r.ID)
-	errs[2] = o.into("txn", &r.Txn)
-	r.IssuedAt, _, errs[3] = o.seconds("iat", math.Floor)
+	errs[1] = into(o, "jti", &r.ID, readEncoded)
+	errs[2] = into(o, "txn", &r.Txn, readEncoded)
+	r.IssuedAt, errs[3] = o.seconds("iat", math.Floor)
 	if !o.has("sub_id") || o.has("sub") || o.has("exp") {
 		errs[4] = errors.New("sub_id is missing, or sub or exp is present")
 	}
 	if err := errors.Join(errs[:]...); err != nil {
 		return nil, fmt.Errorf("%w: %w", ErrMalformed, err)
 	}
-	if err := decodeEvents(r, o["events"]); err != nil {
+	if err := readEvents(r, o.get("events")); err != nil {
 		return nil, err
 	}
 	if err := r.Validate(); err != nil {
@@ -144,83 +156,90 @@ func decodeSET(fleet Fleet, payload []byte) (*Revocation, error) {
 	return r, nil
 }
 
-func decodeEvents(r *Revocation, raw json.RawMessage) error {
-	evs, err := parseObject(raw)
-	if err != nil || len(evs) != 1 {
+func readEvents(r *Revocation, v value) error {
+	typ, body, ok := v.onlyMember()
+	if !ok {
 		return fmt.Errorf("%w: events is not an object with one event", ErrMalformed)
 	}
-	for typ, body := range evs {
-		if typ != TypeSessionRevoked && typ != TypeTokensRevoked && typ != TypeLifted {
-			return fmt.Errorf("%w: event type", ErrUnsupported)
-		}
-		if err := decodeBody(r, body); err != nil {
-			return err
-		}
-		if r.Target.Kind.eventType() != typ {
-			return fmt.Errorf("%w: kind %s under the wrong event type", ErrMalformed, r.Target.Kind)
-		}
+	if typ != TypeSessionRevoked && typ != TypeTokensRevoked && typ != TypeLifted {
+		return fmt.Errorf("%w: event type", ErrUnsupported)
+	}
+	if err := readEvent(r, body); err != nil {
+		return err
+	}
+	if r.Target.Kind.eventType() != typ {
+		return fmt.Errorf("%w: kind %s under the wrong event type", ErrMalformed, r.Target.Kind)
 	}
 	return nil
 }
 
-func decodeBody(r *Revocation, raw json.RawMessage) error {
-	o, err := parseObject(raw)
+func readEvent(r *Revocation, v value) error {
+	o, err := v.object()
 	if err != nil {
 		return fmt.Errorf("%w: event body: %w", ErrMalformed, err)
 	}
-	if string(o["v"]) != "1" {
+	if v := o.get("v"); v.form() != isNumber || string(v.raw()) != "1" {
 		return fmt.Errorf("%w: version", ErrUnsupported)
 	}
 	var crit []string
-	if err := o.into("crit", &crit); err != nil || len(crit) > 0 {
+	if err := into(o, "crit", &crit, readTexts); err != nil || len(crit) > 0 {
 		return fmt.Errorf("%w: critical member", ErrUnsupported)
 	}
-	reason := map[string]string{}
-	var initiator string
+	var why reason
 	var errs [6]error
-	initiator, errs[0] = o.str("initiating_entity")
-	errs[1] = o.into("reason_admin", &reason)
-	r.NotBefore, _, errs[2] = o.seconds("not_before", math.Floor)
-	r.Expires, _, errs[3] = o.seconds("expires", math.Ceil)
+	errs[0] = into(o, "initiating_entity", &r.Initiator, readText)
+	errs[1] = into(o, "reason_admin", &why, readBody)
+	r.NotBefore, errs[2] = o.seconds("not_before", math.Floor)
+	r.Expires, errs[3] = o.seconds("expires", math.Ceil)
 	r.Cause, errs[4] = o.str("cause")
-	errs[5] = o.into("publisher", &r.Origin)
+	errs[5] = into(o, "publisher", &r.Origin, readBody)
 	if err := errors.Join(errs[:]...); err != nil {
 		return fmt.Errorf("%w: %w", ErrMalformed, err)
 	}
-	r.Initiator, r.Reason = Initiator(initiator), reason["en"]
-	return decodeMatch(r, o["match"])
+	r.Reason = string(why)
+	return readMatch(r, o.get("match"))
 }
 
-func decodeMatch(r *Revocation, raw json.RawMessage) error {
-	o, err := parseObject(raw)
-	if err != nil {
-		return fmt.Errorf("%w: match: %w", ErrMalformed, err)
+// reason is the English one of a reason_admin.
+type reason string
+
+func (r *reason) member(name []byte, v value) error {
+	if string(name) == "en" {
+		return readText(v, r)
 	}
-	kind, err := o.str("kind")
+	var other string
+	return readText(v, &other)
+}
+
+func readMatch(r *Revocation, v value) error {
+	o, err := v.object()
 	if err != nil {
 		return fmt.Errorf("%w: match: %w", ErrMalformed, err)
 	}
 	t := &r.Target
+	if err := into(o, "kind", &t.Kind, readText); err != nil {
+		return fmt.Errorf("%w: match: %w", ErrMalformed, err)
+	}
 	// The kind comes first: another kind may have other members.
-	if t.Kind, err = ParseKind(kind); err != nil {
+	if _, err := ParseKind(string(t.Kind)); err != nil {
 		return fmt.Errorf("%w: kind", ErrUnsupported)
 	}
-	var mechanism string
+	var mechanism Mechanism
 	var errs [9]error
-	mechanism, errs[0] = o.str("mechanism")
+	errs[0] = into(o, "mechanism", &mechanism, readText)
 	t.Realm, errs[1] = o.str("realm")
 	t.Claim, errs[2] = o.str("claim")
 	t.Value, errs[3] = o.str("value")
 	t.Issuer, errs[4] = o.str("iss")
 	t.JTI, errs[5] = o.str("jti")
-	errs[6] = o.into("issuers", &t.Issuers)
-	errs[7] = o.into("ids", &t.Identities)
-	errs[8] = o.into("event", &t.Lifted)
+	errs[6] = into(o, "issuers", &t.Issuers, readTexts)
+	errs[7] = into(o, "ids", &t.Identities, readIdentities)
+	errs[8] = into(o, "event", &t.Lifted, readEncoded)
 	if err := errors.Join(errs[:]...); err != nil {
 		return fmt.Errorf("%w: match: %w", ErrMalformed, err)
 	}
-	if Mechanism(mechanism) != t.Kind.Mechanism() {
-		return fmt.Errorf("%w: kind %s under another mechanism", ErrMalformed, kind)
+	if mechanism != t.Kind.Mechanism() {
+		return fmt.Errorf("%w: kind %s under another mechanism", ErrMalformed, t.Kind)
 	}
 	return nil
 }

@@ -1,63 +1,71 @@
 package events
 
-// subjectID is a subject identifier (RFC 9493 section 3, SSF 1.0 section 3), by
+// subject writes a subject identifier (RFC 9493 section 3, SSF 1.0 section 3), by
 // which any reader of SETs sees what the event is about. rescind itself reads
 // the body's match, which says more.
-type subjectID struct {
-	Format string `json:"format"`
-	Issuer string `json:"iss,omitempty"`
-	JTI    string `json:"jti,omitempty"`
-	Sub    string `json:"sub,omitempty"`
-	ID     string `json:"id,omitempty"`
-
-	// Members of the complex format. An absent member is a wildcard. Claim is
-	// our own, for a rule on a claim that SSF has no member for.
-	User        *subjectID `json:"user,omitempty"`
-	Session     *subjectID `json:"session,omitempty"`
-	Application *subjectID `json:"application,omitempty"`
-	Tenant      *subjectID `json:"tenant,omitempty"`
-	Claim       *subjectID `json:"claim,omitempty"`
-}
-
-func opaque(id string) *subjectID { return &subjectID{Format: "opaque", ID: id} }
-
-func subjectOf(r *Revocation) subjectID {
+func (w *writer) subject(r *Revocation) {
 	t := &r.Target
-	s := subjectID{Format: "complex"}
-	if t.Realm != "" {
-		s.Tenant = opaque(t.Realm)
-	}
-	switch t.Kind {
-	case KindToken:
-		if t.JTI != "" {
-			return subjectID{Format: "jwt_id", Issuer: t.Issuer, JTI: t.JTI}
-		}
-		return *opaque(t.Identities[0].String())
-	case KindUser:
-		s.User = userSubject(t)
-		if t.Realm == "" {
-			return *s.User
-		}
-	case KindSession:
-		s.Session = opaque(t.Value)
-	case KindClient:
-		s.Application = opaque(t.Value)
-	case KindClaim:
-		s.Claim = opaque(t.Claim + "=" + t.Value)
-	case KindRealm:
-	case KindLift:
-		return *opaque(t.Lifted.String())
-	case KindAll:
-		return *opaque(string(r.Fleet))
+	w.begin("sub_id")
+	defer w.end()
+	switch {
+	case t.Kind == KindToken && t.JTI != "":
+		w.str("format", "jwt_id")
+		w.str("iss", t.Issuer)
+		w.str("jti", t.JTI)
+	case t.Kind == KindToken:
+		w.opaque(t.Identities[0].String())
+	case t.Kind == KindTokens:
+		w.opaque(r.ID.String())
+	case t.Kind == KindLift:
+		w.opaque(t.Lifted.String())
+	case t.Kind == KindAll:
+		w.opaque(string(r.Fleet))
+	case t.Kind == KindUser && t.Realm == "":
+		w.user(t)
 	default:
-		return *opaque(r.ID.String())
+		w.complex(t)
 	}
-	return s
 }
 
-func userSubject(t *Target) *subjectID {
-	if t.Claim == "sub" && len(t.Issuers) == 1 {
-		return &subjectID{Format: "iss_sub", Issuer: t.Issuers[0], Sub: t.Value}
+// complex writes a subject of several parts. An absent member is a wildcard.
+// Claim is our own, for a rule on a claim that SSF has no member for.
+func (w *writer) complex(t *Target) {
+	w.str("format", "complex")
+	switch t.Kind {
+	case KindUser:
+		w.begin("user")
+		w.user(t)
+		w.end()
+	case KindSession:
+		w.part("session", t.Value)
+	case KindClient:
+		w.part("application", t.Value)
 	}
-	return opaque(t.Value)
+	if t.Realm != "" {
+		w.part("tenant", t.Realm)
+	}
+	if t.Kind == KindClaim {
+		w.part("claim", t.Claim+"="+t.Value)
+	}
+}
+
+func (w *writer) user(t *Target) {
+	if t.Claim != "sub" || len(t.Issuers) != 1 {
+		w.opaque(t.Value)
+		return
+	}
+	w.str("format", "iss_sub")
+	w.str("iss", t.Issuers[0])
+	w.str("sub", t.Value)
+}
+
+func (w *writer) part(name, id string) {
+	w.begin(name)
+	w.opaque(id)
+	w.end()
+}
+
+func (w *writer) opaque(id string) {
+	w.str("format", "opaque")
+	w.str("id", id)
 }

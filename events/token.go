@@ -39,12 +39,28 @@ type Token struct {
 	IssuedAt, AuthTime, Expires int64
 
 	issuer Key
+	// marks are those of the names of claims, which are read to find one.
+	marks  []mark
 	claims []claim
 }
 
 type claim struct {
 	name string
 	key  Key
+}
+
+// mark is what of a name is compared first: its length and its beginning. A short
+// name is told from all others by it.
+type mark uint64
+
+const markedBytes = 7
+
+func markOf(name string) mark {
+	m := mark(min(len(name), 255)) << (8 * markedBytes)
+	for i := range min(len(name), markedBytes) {
+		m |= mark(name[i]) << (8 * i)
+	}
+	return m
 }
 
 // notAccess are the typ values (RFC 7515 section 4.1.9) that mark a JWT as
@@ -58,8 +74,8 @@ func LooksLikeJWT(raw string) bool { return strings.Count(raw, ".") == 2 }
 
 // ParseToken reads a JWT in compact form: at most MaxTokenBytes, three parts of
 // strict base64url, a header without crit or b64, a payload without duplicate
-// names, iss, sub and sid strings where present, times in [0, 2^53). It does
-// not verify the signature, and the times are not compared with a clock.
+// names and nested at most 64 deep, iss, sub and sid strings where present, times
+// in [0, 2^53). It does not verify the signature, and the times are not compared with a clock.
 //
 // The error is ErrMalformedToken or ErrNotAccessToken with the reason, never
 // with any part of the token. ParseToken does no I/O.
@@ -67,61 +83,65 @@ func ParseToken(raw string) (*Token, error) {
 	if len(raw) > MaxTokenBytes {
 		return nil, fmt.Errorf("%w: longer than %d bytes", ErrMalformedToken, MaxTokenBytes)
 	}
-	parts := strings.SplitN(raw, ".", 4)
-	if len(parts) != 3 || parts[0] == "" || parts[1] == "" {
+	head, rest, _ := strings.Cut(raw, ".")
+	body, tail, ok := strings.Cut(rest, ".")
+	if !ok || strings.Contains(tail, ".") || head == "" || body == "" {
 		return nil, fmt.Errorf("%w: not three parts", ErrMalformedToken)
 	}
-	if _, err := decodeB64(parts[2]); err != nil {
+	d := newDocument()
+	defer d.release()
+	if _, err := decodeText(d, tail); err != nil {
 		return nil, fmt.Errorf("%w: signature is not base64url", ErrMalformedToken)
 	}
-	if err := checkHeader(parts[0]); err != nil {
+	if err := checkHeader(d, head); err != nil {
 		return nil, err
 	}
-	payload, err := decodeB64(parts[1])
+	payload, err := decodeText(d, body)
 	if err != nil {
 		return nil, fmt.Errorf("%w: payload is not base64url", ErrMalformedToken)
 	}
-	t, err := tokenFromClaims(payload)
+	t, err := readToken(d, payload)
 	if err != nil {
 		return nil, err
 	}
 	if t.Issuer != "" && t.JTI != "" {
 		t.Identity = JTIIdentity(t.Issuer, t.JTI)
 	} else {
-		t.Identity = SignedIdentity(parts[0] + "." + parts[1])
+		t.Identity = SignedIdentity(raw[:len(head)+1+len(body)])
 	}
 	return t, nil
 }
 
-func checkHeader(part string) error {
-	b, err := decodeB64(part)
+func checkHeader(d *document, part string) error {
+	b, err := decodeText(d, part)
 	if err != nil {
 		return fmt.Errorf("%w: header is not base64url", ErrMalformedToken)
 	}
-	h, err := parseObject(b)
+	h, err := d.scan(b)
 	if err != nil {
 		return fmt.Errorf("%w: header: %w", ErrMalformedToken, err)
 	}
-	alg, err := h.str("alg")
-	if err != nil || alg == "" || strings.EqualFold(alg, "none") {
+	alg, err := h.chars("alg")
+	if err != nil || len(alg) == 0 || strings.EqualFold(string(alg), "none") {
 		return fmt.Errorf("%w: header has no alg to verify with", ErrMalformedToken)
 	}
 	if h.has("crit") || h.has("b64") {
 		return fmt.Errorf("%w: header has crit or b64", ErrMalformedToken)
 	}
-	typ, err := h.str("typ")
+	text, err := h.str("typ")
 	if err != nil {
 		return fmt.Errorf("%w: header: %w", ErrMalformedToken, err)
 	}
-	typ = strings.TrimPrefix(strings.ToLower(typ), "application/")
+	typ := strings.TrimPrefix(strings.ToLower(text), "application/")
 	if slices.Contains(notAccess, typ) {
 		return fmt.Errorf("%w: typ is %s", ErrNotAccessToken, typ)
 	}
 	return nil
 }
 
-func tokenFromClaims(payload []byte) (*Token, error) {
-	o, err := parseObject(payload)
+// readToken reads the claims of a token: all of it but its Identity.
+func readToken(d *document, payload []byte) (*Token, error) {
+	o, err := d.scan(payload)
 	if err != nil {
 		return nil, fmt.Errorf("%w: payload: %w", ErrMalformedToken, err)
 	}
@@ -131,23 +151,51 @@ func tokenFromClaims(payload []byte) (*Token, error) {
 	t := &Token{}
 	var errs [6]error
 	t.Issuer, errs[0] = o.str("iss")
-	_, errs[1] = o.str("sub")
-	_, errs[2] = o.str("sid")
-	t.IssuedAt, _, errs[3] = o.seconds("iat", math.Floor)
-	t.AuthTime, _, errs[4] = o.seconds("auth_time", math.Floor)
-	t.Expires, _, errs[5] = o.seconds("exp", math.Ceil)
+	_, errs[1] = o.chars("sub")
+	_, errs[2] = o.chars("sid")
+	t.IssuedAt, errs[3] = o.seconds("iat", math.Floor)
+	t.AuthTime, errs[4] = o.seconds("auth_time", math.Floor)
+	t.Expires, errs[5] = o.seconds("exp", math.Ceil)
 	if err := errors.Join(errs[:]...); err != nil {
 		return nil, fmt.Errorf("%w: %w", ErrMalformedToken, err)
 	}
-	t.JTI, _ = rawString(o["jti"])
+	if jti := o.get("jti"); jti.form() == isString {
+		t.JTI = string(jti.raw())
+	}
 	t.issuer = IssuerKey(t.Issuer)
-	for name, raw := range o {
-		if v, ok := rawString(raw); ok {
-			t.claims = append(t.claims, claim{name, ClaimKey(name, v)})
+	t.setClaims(stringClaims(o))
+	return t, nil
+}
+
+func (t *Token) setClaims(claims []claim) {
+	t.claims, t.marks = claims, make([]mark, len(claims))
+	for i := range claims {
+		t.marks[i] = markOf(claims[i].name)
+	}
+}
+
+// stringClaims gives the claims that are strings, in the order of their names.
+func stringClaims(o object) []claim {
+	count, length := 0, 0
+	for name, v := range o.members() {
+		if v.form() == isString {
+			count++
+			length += len(name)
 		}
 	}
-	slices.SortFunc(t.claims, func(a, b claim) int { return strings.Compare(a.name, b.name) })
-	return t, nil
+	claims := slices.Grow([]claim(nil), count)
+	var names strings.Builder // one string that all names are parts of
+	names.Grow(length)
+	for name, v := range o.members() {
+		if v.form() == isString {
+			start := names.Len()
+			names.Write(name)
+			shared := names.String()[start:]
+			claims = append(claims, claim{shared, claimKey(name, v.raw())})
+		}
+	}
+	slices.SortFunc(claims, func(a, b claim) int { return strings.Compare(a.name, b.name) })
+	return claims
 }
 
 // TokenFromClaims reads an already verified claims set, as golang-jwt gives it
@@ -158,7 +206,9 @@ func TokenFromClaims(claims map[string]any) (*Token, error) {
 	if err != nil {
 		return nil, fmt.Errorf("%w: claims cannot be encoded", ErrMalformedToken)
 	}
-	t, err := tokenFromClaims(payload)
+	d := newDocument()
+	defer d.release()
+	t, err := readToken(d, payload)
 	if err != nil {
 		return nil, err
 	}
@@ -187,8 +237,9 @@ func (t *Token) IssuerKey() Key { return t.issuer }
 // Claim gives the key of the token's top-level string claim of that name, and
 // whether there is one.
 func (t *Token) Claim(name string) (Key, bool) {
-	for i := range t.claims {
-		if t.claims[i].name == name {
+	want := markOf(name)
+	for i, m := range t.marks {
+		if m == want && (len(name) <= markedBytes || t.claims[i].name == name) {
 			return t.claims[i].key, true
 		}
 	}

@@ -414,3 +414,22 @@ func TestIdentityIsIndependentOfTheSignature(t *testing.T) {
 		}
 	})
 }
+
+// Names are compared by their length and beginning first; a claim must not be
+// found under the name of another that shares them.
+func TestClaimsAreFoundByTheirWholeName(t *testing.T) {
+	zeros := `\u0000\u0000\u0000\u0000`
+	names := []string{"sub", "suc", "su", "sub" + zeros, "sub" + zeros + strings.Repeat("x", 252), "preferred_username",
+		"preferred_user_name", "preferred_usernames", "", strings.Repeat("n", 300), strings.Repeat("n", 299) + "m"}
+	for i, name := range names {
+		tok, err := events.ParseToken(jwtOf(`{"` + name + `":"v"}`))
+		if err != nil {
+			t.Fatal(err)
+		}
+		for j, other := range names {
+			if _, ok := tok.Claim(strings.ReplaceAll(other, `\u0000`, "\x00")); ok != (i == j) {
+				t.Errorf("token with %.20q: Claim(%.20q) = %v", name, other, ok)
+			}
+		}
+	}
+}

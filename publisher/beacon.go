@@ -11,19 +11,60 @@ import (
 
 const (
 	beaconEvery = time.Second
+	// beaconApart is how far apart beacons are at least, however many agents say
+	// hello.
+	beaconApart = 100 * time.Millisecond
 	infoTimeout = 2 * time.Second
 	verifyEvery = 30 * time.Second
 )
 
-// beaconLoop asks the stream leaders how far the streams reach, once a second,
-// and hands it to the loop, which tells the agents. While a leader does not
+// pace says when the next beacon is due: once a second, and once more when an
+// agent has said hello, which would otherwise wait for the next one to know that
+// it holds everything.
+type pace struct {
+	tick  *time.Ticker
+	hello <-chan struct{}
+	last  time.Time
+}
+
+func newPace(hello <-chan struct{}) *pace {
+	return &pace{tick: time.NewTicker(beaconEvery), hello: hello, last: time.Now()}
+}
+
+// wait waits until a beacon is due and tells false when ctx has ended.
+func (p *pace) wait(ctx context.Context) bool {
+	select {
+	case <-p.tick.C:
+	case <-p.hello:
+		soon := time.NewTimer(beaconApart - time.Since(p.last))
+		defer soon.Stop()
+		select {
+		case <-soon.C:
+		case <-ctx.Done():
+		}
+	case <-ctx.Done():
+	}
+	p.last = time.Now()
+	return ctx.Err() == nil
+}
+
+// saidHello asks for a beacon soon. One that is asked for already is enough.
+func (p *Publisher) saidHello() {
+	select {
+	case p.hellos <- struct{}{}:
+	default:
+	}
+}
+
+// beaconLoop asks the stream leaders how far the streams reach, once a second and
+// when agents say hello, and hands it to the loop, which tells the agents. While a leader does not
 // answer there is no beacon, and the agents grow stale: they would be told
 // nothing true.
 func (p *Publisher) beaconLoop() {
-	tick := time.NewTicker(beaconEvery)
-	defer tick.Stop()
+	pace := newPace(p.hellos)
+	defer pace.tick.Stop()
 	var verified time.Time
-	for {
+	for due := true; due; due = pace.wait(p.ctx) {
 		if p.nc.IsConnected() {
 			if time.Since(verified) > verifyEvery {
 				if err := p.verifyStreams(); err != nil {
@@ -38,11 +79,6 @@ func (p *Publisher) beaconLoop() {
 		} else {
 			p.notReady("not connected to NATS")
 			verified = time.Time{}
-		}
-		select {
-		case <-tick.C:
-		case <-p.ctx.Done():
-			return
 		}
 	}
 }

@@ -1,7 +1,6 @@
 package publisher
 
 import (
-	"context"
 	"crypto/sha256"
 	"math/rand/v2"
 	"slices"
@@ -81,7 +80,7 @@ func (l *loop) perform(s events.Stream, step follow.Step) {
 	case l.persists.full():
 		l.streams[s].Failed() // the next tick asks again
 	default:
-		l.read(s, step.Fetch.From)
+		l.read(s, *step.Fetch)
 	}
 	if epoch := l.streams[s].Cursor().Epoch; l.tallies.furthest[s].Epoch != epoch {
 		l.tallies.enter(s, epoch, l.roster.members, l.mono())
@@ -268,20 +267,14 @@ func (p *Publisher) publishStored(s events.Stream, id events.EventID) error {
 }
 
 // read starts a read of a stream; its outcome comes back as an input.
-func (l *loop) read(s events.Stream, from uint64) {
-	l.work.Go(func() {
-		ctx, cancel := context.WithTimeout(l.ctx, readTimeout)
-		defer cancel()
-		batch, err := l.bus.Read(ctx, s, from, readMessages, readBytes)
-		if err != nil {
-			l.input(func(l *loop) { l.streams[s].Failed() })
-			return
-		}
-		keys := l.keys.Load()
-		out := follow.Batch{Complete: batch.Complete && !batch.Broken, Messages: make([]follow.Message, len(batch.Messages))}
-		for i, m := range batch.Messages {
-			out.Messages[i] = follow.Decode(keys, l.fleet, m.Seq, m.Data)
-		}
-		l.input(func(l *loop) { l.perform(s, l.streams[s].Fetched(out)) })
+func (l *loop) read(s events.Stream, f follow.Fetch) {
+	l.reader.Start(s, f, func(b follow.Batch, err error) {
+		l.input(func(l *loop) {
+			if err != nil {
+				l.streams[s].Failed()
+				return
+			}
+			l.perform(s, l.streams[s].Fetched(b))
+		})
 	})
 }

@@ -22,6 +22,7 @@ import (
 type loop struct {
 	*Publisher
 	streams map[events.Stream]*follow.Stream
+	reader  *follow.Reader
 	entries map[events.EventID]*entry
 	roster  *roster
 	tallies *tallies
@@ -60,20 +61,19 @@ type entry struct {
 }
 
 const (
-	tickEvery    = 100 * time.Millisecond
-	sweepEvery   = time.Minute
-	keysEvery    = time.Minute
-	keysAtMost   = time.Second
-	readMessages = 1000
-	readBytes    = 4 << 20
-	readTimeout  = 10 * time.Second
-	clockStep    = 500 * time.Millisecond
-	heardAtOnce  = 1000
+	tickEvery   = 100 * time.Millisecond
+	sweepEvery  = time.Minute
+	keysEvery   = time.Minute
+	keysAtMost  = time.Second
+	keysTimeout = 10 * time.Second
+	clockStep   = 500 * time.Millisecond
+	heardAtOnce = 1000
 )
 
 // load takes up what the ledger holds.
 func (p *Publisher) load() (*loop, error) {
-	l := &loop{Publisher: p, streams: map[events.Stream]*follow.Stream{}, entries: map[events.EventID]*entry{},
+	l := &loop{Publisher: p, streams: map[events.Stream]*follow.Stream{},
+		reader: follow.NewReader(p.ctx, p.bus, p.keys.Load, p.work.Go), entries: map[events.EventID]*entry{},
 		roster: newRoster(p.cfg.Expect, p.cfg.ForgetAfter), tallies: newTallies(),
 		first: map[events.Stream]uint64{}, lacking: map[events.Stream]uint64{},
 		republish: map[events.Stream]time.Duration{}, republishing: map[events.Stream]bool{}, listening: true}
@@ -326,6 +326,9 @@ func (l *loop) heard(m *nats.Msg) {
 		l.log.Warn("status refused", "subject", m.Subject)
 		return
 	}
+	if s.Moment == events.Hello {
+		l.saidHello()
+	}
 	l.hear(id, func(now time.Duration) *hole { return l.roster.status(s, now) })
 }
 
@@ -401,7 +404,7 @@ func (l *loop) refreshKeys(err error) {
 	}
 	l.refreshing, l.keysAt = true, max(now, 1)
 	l.work.Go(func() {
-		ctx, cancel := context.WithTimeout(l.ctx, readTimeout)
+		ctx, cancel := context.WithTimeout(l.ctx, keysTimeout)
 		defer cancel()
 		keys, err := l.cfg.keys().Keys(ctx)
 		l.input(func(l *loop) { l.refreshed(keys, err) })

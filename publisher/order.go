@@ -1,6 +1,7 @@
 package publisher
 
 import (
+	"cmp"
 	"crypto/sha256"
 	"encoding/base64"
 	"fmt"
@@ -224,15 +225,21 @@ func (p *Publisher) draftTokens(t *Target) ([]draft, error) {
 		if tok.Issuer != "" && tok.JTI != "" {
 			target.Issuer, target.JTI = tok.Issuer, tok.JTI
 		}
-		return []draft{{target: target, until: p.until(tok), tokens: []*events.Token{tok.Token}}}, nil
+		return []draft{{target: target, until: p.lifespan(tok.Realm).until(tok, p.now()), tokens: []*events.Token{tok.Token}}}, nil
 	}
 	var out []draft
+	spans, now := map[string]lifespan{}, p.now()
 	for rest := range slices.Chunk(distinct(t.Tokens), events.MaxIdentities) {
 		d := draft{target: events.Target{Kind: events.KindTokens, Realm: t.Realm}}
 		for _, tok := range rest {
 			d.target.Identities = append(d.target.Identities, tok.Identity)
 			d.tokens = append(d.tokens, tok.Token)
-			d.until = max(d.until, p.until(tok))
+			span, ok := spans[tok.Realm]
+			if !ok {
+				span = p.lifespan(tok.Realm)
+				spans[tok.Realm] = span
+			}
+			d.until = max(d.until, span.until(tok, now))
 		}
 		out = append(out, d)
 	}
@@ -262,31 +269,32 @@ const (
 	defaultLife   = 30 * 24 * time.Hour
 )
 
+// lifespan is for how long tokens of a realm may live, and how far clocks may be
+// apart.
+type lifespan struct{ life, leeway time.Duration }
+
+// lifespan gives that of a realm, of "" the longest of all.
+func (p *Publisher) lifespan(realm string) lifespan {
+	var l lifespan
+	for _, r := range p.cfg.Realms.All() {
+		if realm == "" || r.Name == realm {
+			l.leeway = max(l.leeway, r.Leeway)
+			l.life = max(l.life, r.MaxToken, r.MaxSession)
+		}
+	}
+	return lifespan{cmp.Or(l.life, defaultLife), cmp.Or(l.leeway, defaultLeeway)}
+}
+
 // until is when a token is dead for every verifier: its exp and the realm's
 // leeway, or for one without a known exp the longest life that it may have. One
 // that has expired gets the leeway from now, so that its event is carried out like
 // any other.
-func (p *Publisher) until(t Token) int64 {
-	var leeway, life time.Duration
-	for _, r := range p.cfg.Realms.All() {
-		if t.Realm != "" && r.Name != t.Realm {
-			continue
-		}
-		leeway = max(leeway, r.Leeway)
-		life = max(life, r.MaxToken, r.MaxSession)
-	}
-	if leeway == 0 {
-		leeway = defaultLeeway
-	}
-	if life == 0 {
-		life = defaultLife
-	}
-	now := p.now()
+func (l lifespan) until(t Token, now time.Time) int64 {
 	expires := max(t.Expires, now.Unix())
 	if t.Expires == 0 {
-		expires = now.Add(life).Unix()
+		expires = now.Add(l.life).Unix()
 	}
-	return expires + int64(leeway/time.Second)
+	return expires + int64(l.leeway/time.Second)
 }
 
 // key names what the order is aimed at, so that a retry joins the order in

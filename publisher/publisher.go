@@ -40,6 +40,7 @@ type Publisher struct {
 	ledgerFault atomic.Pointer[string]
 	inputs      chan func(*loop)
 	messages    chan *nats.Msg
+	hellos      chan struct{} // wakes beaconLoop
 	persists    persistQueue
 	receipts    receiptQueue
 	convoy      convoy
@@ -83,7 +84,8 @@ func Open(ctx context.Context, nc *nats.Conn, cfg Config) (*Publisher, error) {
 	}
 	p := &Publisher{cfg: cfg, log: cfg.logger(), fleet: cfg.fleet(), id: cfg.Signer.Public().Publisher,
 		now: cfg.clock, nc: nc, bus: b,
-		inputs: make(chan func(*loop), 1024), messages: make(chan *nats.Msg, 1<<16), persists: persistQueue{wake: make(chan struct{}, 1)},
+		inputs: make(chan func(*loop), 1024), messages: make(chan *nats.Msg, 1<<16),
+		hellos: make(chan struct{}, 1), persists: persistQueue{wake: make(chan struct{}, 1)},
 		receipts: receiptQueue{wake: make(chan struct{}, 1)},
 		convoy:   convoy{stream: events.Control}, kick: make(chan struct{}, 1), stopped: make(chan struct{}),
 		joinable: map[string]*request{}, causes: map[string]*request{}, inflight: map[events.EventID]flight{}, signed: map[[sha256.Size]byte]*item{},

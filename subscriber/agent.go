@@ -32,8 +32,10 @@ type Agent struct {
 	begun time.Time
 
 	// asOf is the agent's knowledge in nanoseconds of the monotonic clock since
-	// begun, never when it has none; ready tells that it held a complete set.
+	// begun, never when it has none; drift is that of the clocks when it was last
+	// looked at; ready tells that it held a complete set.
 	asOf   atomic.Int64
+	drift  atomic.Int64
 	ready  atomic.Bool
 	status atomic.Pointer[events.Status]
 
@@ -100,7 +102,8 @@ func (a *Agent) start() error {
 			cursors[s] = follow.Cursor(c)
 		}
 	}
-	l := &loop{Agent: a, ctx: ctx, core: newCore(a.cfg.bound(), cursors, a.set.Has)}
+	l := &loop{Agent: a, ctx: ctx, core: newCore(a.cfg.bound(), cursors, a.set.Has),
+		reader: follow.NewReader(ctx, a.bus, a.keys.Load, a.done.Go)}
 	l.restore()
 	unsubscribe, err := a.subscribe()
 	if err != nil {
@@ -147,17 +150,16 @@ const forever = time.Duration(1<<63 - 1)
 
 // Staleness is how long ago everything acknowledged by the bus was known to be
 // held here. It is the largest Duration when nothing is known: before the first
-// sync, while events are parked that cannot be read, and while a stream lacks
-// events.
+// sync, while events are parked that cannot be read, while a stream lacks events,
+// and after the clock was set or the machine slept, until the next beacon.
 func (a *Agent) Staleness() time.Duration {
-	at := a.asOf.Load()
-	if at == never {
+	at, drift := a.asOf.Load(), time.Duration(a.drift.Load())
+	now := a.instant()
+	if at == never || (now.drift()-drift).Abs() > clockStep {
 		return forever
 	}
-	return a.mono() - time.Duration(at)
+	return now.mono - time.Duration(at)
 }
-
-func (a *Agent) mono() time.Duration { return a.cfg.clock()().Sub(a.begun) }
 
 // Ready tells whether the agent holds a set that was complete at least once.
 func (a *Agent) Ready() bool { return a.ready.Load() }
@@ -172,11 +174,18 @@ func (a *Agent) Recovered() string { return a.set.Recovered() }
 // Status is the agent's present status, as it is sent to publishers.
 func (a *Agent) Status() events.Status {
 	s := *a.status.Load()
-	s.Entries, s.Digest = a.set.Len(), a.set.Digest()
-	if s.State == events.Fresh && a.Staleness() > a.cfg.bound() {
-		s.State = events.Stale
-	}
+	s.Entries, s.Digest, s.State = a.set.Len(), a.set.Digest(), a.State()
 	return s
+}
+
+// State is the state alone, for the request path: Status sums up the whole set.
+// It takes no lock and allocates nothing.
+func (a *Agent) State() events.State {
+	state := a.status.Load().State
+	if state == events.Fresh && a.Staleness() > a.cfg.bound() {
+		return events.Stale
+	}
+	return state
 }
 
 // Watch gives revocations as they come into force, so that a service can cut
@@ -218,7 +227,7 @@ func (a *Agent) ObserveRefresh(id events.Identity, r events.RefreshToken) error 
 	return a.do(func(l *loop) {
 		l.set.Stage(denylist.Change{Observed: []denylist.Observed{{Identity: id, Realm: r.Realm, User: r.User,
 			Expires: r.Expires, IssuedAt: now}}})
-		l.commitSoon()
+		l.commits.dirty, l.settling = true, true
 	})
 }
 

@@ -113,6 +113,7 @@ func (c *core) reconnected() effects {
 
 // beacon takes a verified beacon; a replay changes nothing.
 func (c *core) beacon(b *events.Beacon, now instant) effects {
+	c.noticeClock(now)
 	var e effects
 	if !c.fresh.beacon(b, now) {
 		c.rejected["replayed_beacon"]++
@@ -129,13 +130,7 @@ func (c *core) refuse(reason string) { c.rejected[reason]++ }
 
 // tick starts reads that are due and notices a clock that was set.
 func (c *core) tick(now instant) effects {
-	if c.last != (instant{}) {
-		drift := now.wall.Sub(c.last.wall) - (now.mono - c.last.mono)
-		if drift.Abs() > clockStep {
-			c.fresh.clockStepped()
-		}
-	}
-	c.last = now
+	c.noticeClock(now)
 	var e effects
 	for _, s := range events.EventStreams {
 		e.add(c.take(s, c.streams[s].Tick()))
@@ -143,15 +138,26 @@ func (c *core) tick(now instant) effects {
 	return c.settled(e)
 }
 
+// noticeClock forgets what rests on the wall clock when it was set.
+func (c *core) noticeClock(now instant) {
+	if c.last != (instant{}) && (now.drift()-c.last.drift()).Abs() > clockStep {
+		c.fresh.clockStepped()
+	}
+	c.last = now
+}
+
 // clockStep is how far the wall clock may move against the monotonic one between
-// two ticks before it counts as set.
+// two looks before it counts as set.
 const clockStep = 500 * time.Millisecond
 
 // take turns what a stream says into effects, and keeps what is counted.
 func (c *core) take(s events.Stream, step follow.Step) effects {
-	e := effects{cursors: map[events.Stream]follow.Cursor{}}
-	for _, m := range step.Apply {
-		e.apply = append(e.apply, applied{s, m})
+	var e effects
+	if len(step.Apply) > 0 {
+		e.apply = make([]applied, len(step.Apply))
+	}
+	for i, m := range step.Apply {
+		e.apply[i] = applied{s, m}
 	}
 	for _, m := range step.Reject {
 		c.fault(&e, refusal{place{s, m.Seq}, false, m.Err})
@@ -163,7 +169,7 @@ func (c *core) take(s events.Stream, step follow.Step) effects {
 		c.park(&e, place{s, m.Seq}, m)
 	}
 	if step.Moved {
-		e.cursors[s] = step.Cursor
+		e.cursors = map[events.Stream]follow.Cursor{s: step.Cursor}
 	}
 	if step.Fetch != nil {
 		e.fetch = map[events.Stream]follow.Fetch{s: *step.Fetch}
@@ -294,6 +300,16 @@ func (c *core) state(now instant) events.State {
 	default:
 		return events.Stale
 	}
+}
+
+// idle tells that the agent is fresh and waits for nothing.
+func (c *core) idle(now instant) bool {
+	for _, s := range c.streams {
+		if s.Due() {
+			return false
+		}
+	}
+	return !c.report.due && c.state(now) == events.Fresh
 }
 
 // add joins two sets of effects in the order in which they came about.

@@ -87,6 +87,8 @@ func TestStateSaysWhatTheAgentKnows(t *testing.T) {
 		}, 2, events.Fresh, true},
 		{"it is rebuilding", func(c *testCore) { c.rebuilding = true }, 1, events.Rebuilding, true},
 		{"the clock was set", func(c *testCore) { c.tick(moment(1, time.Hour)) }, 1, events.Stale, false},
+		{"a beacon is heard after the clock was set", func(c *testCore) { c.beacon(beaconAt(2, 5.5, 0), moment(5.5, 10*time.Minute)) },
+			5.5, events.Fresh, true},
 		{"the streams are read again", func(c *testCore) { c.again("test") }, 1, events.Syncing, false},
 	} {
 		t.Run(tc.name, func(t *testing.T) {

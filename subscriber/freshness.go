@@ -13,13 +13,17 @@ type instant struct {
 	mono time.Duration
 }
 
+// drift is how far the wall clock is from the monotonic one. It changes by next to
+// nothing unless the wall clock was set, or the machine slept.
+func (i instant) drift() time.Duration { return time.Duration(i.wall.UnixNano()) - i.mono }
+
 // maxOffset is how far a publisher's clock may be from ours before its beacons
 // count as old by what lies beyond.
 const maxOffset = 15 * time.Minute
 
 // maxPending is how many beacons of one publisher wait to be covered. They come
-// once a second and matter for the bound only.
-const maxPending = 32
+// ten times a second at most and matter for the bound only.
+const maxPending = 64
 
 // freshness derives how old the agent's knowledge is from the beacons it hears.
 // It is a plain state machine and not safe for concurrent use.

@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"maps"
+	"runtime"
 	"slices"
 	"time"
 
@@ -19,23 +20,31 @@ import (
 // goroutines of their own and hand their outcome back as an input.
 type loop struct {
 	*Agent
-	ctx  context.Context
-	core *core
+	ctx    context.Context
+	core   *core
+	reader *follow.Reader
 
 	reporter reporter
 	// durable is where the disk is: positions are reported from it, after the
 	// counts of what it holds.
-	durable    map[events.Stream]denylist.Cursor
-	committing bool
-	dirty      bool
-	retryAt    time.Duration
-	diskErr    string
-	keysAt     time.Duration
-	refreshing bool
-	statusAt   time.Duration
+	durable map[events.Stream]denylist.Cursor
+	// written is where the disk is while not all up to there is counted, nil
+	// otherwise.
+	written map[events.Stream]denylist.Cursor
+	commits commits
+	diskErr string
+	// applied are the events that are visible and were not yet counted.
+	applied []*events.Revocation
+	// settling tells that something was performed since the last settle; lifting
+	// that the marks of what lifts took away are being corrected.
+	settling, lifting bool
+	keysAt, tickedAt  time.Duration
+	refreshing        bool
+	statusAt          time.Duration
 	// saidState is the state of the last status: a change is told at once.
 	saidState  events.State
 	expireAt   time.Duration
+	expiring   bool
 	syncedSent bool
 	// lifted are the events that lifts name: they are not in force. gone are the
 	// keys whose events were dropped, to be read again if a key comes back.
@@ -46,13 +55,19 @@ type loop struct {
 }
 
 const (
-	tickEvery    = 100 * time.Millisecond
-	expireEvery  = time.Minute
-	commitRetry  = time.Second
+	// tickEvery is how often the loop looks at what time has changed, and idleEvery
+	// how often while it is fresh and nothing is under way, at most: waking up costs
+	// an idle process more than what it then does, so it looks along with a beacon
+	// once the last look is beaconEvery ago.
+	tickEvery   = 100 * time.Millisecond
+	idleEvery   = 2 * time.Second
+	beaconEvery = 900 * time.Millisecond
+	expireEvery = time.Minute
+	// inputsAtOnce is how many inputs are performed before what they changed is
+	// counted, committed and published.
+	inputsAtOnce = 64
 	keysAtMost   = time.Second
-	readMessages = 1000
-	readBytes    = 4 << 20
-	readTimeout  = 10 * time.Second
+	keysTimeout  = 10 * time.Second
 )
 
 // restore takes up what the file held.
@@ -70,14 +85,17 @@ func (l *loop) restore() {
 		l.seen.add(o.Identity.Hash(), &seenToken{realm: o.Realm, user: o.User, expires: o.Expires, issuedAt: o.IssuedAt},
 			now.wall.Unix(), func() bool { return l.set.Check(listed) })
 	}
-	l.each(func(r *events.Revocation, stands bool) {
-		if stands {
-			l.seen.count(r, now.wall.Unix(), true)
-		}
-		if r.Target.Kind == events.KindLift {
-			l.lifted[r.Target.Lifted] = true
-		}
-	})
+	for _, id := range l.set.Lifted() {
+		l.lifted[id] = true
+	}
+	if l.seen.len() > 0 {
+		// Which tokens the set refuses, only reading all of it tells.
+		l.each(func(r *events.Revocation, stands bool) {
+			if stands {
+				l.seen.count(r, now.wall.Unix(), true)
+			}
+		})
+	}
 	l.durable = l.set.Cursors()
 	l.publish(now)
 	l.publishStatus(now)
@@ -95,17 +113,26 @@ func (l *loop) each(fn func(r *events.Revocation, stands bool)) {
 	}
 }
 
-// reevaluate drops the events whose key is trusted no more.
+// reevaluate drops the events whose key is trusted no more. It reads the whole
+// file, so it runs beside the loop; no other refresh begins meanwhile, and change
+// leaves out what was verified before the keys changed.
 func (l *loop) reevaluate(keys *events.KeySet) {
-	dropped, err := l.set.Reevaluate(func(id string) bool {
-		if !keys.Has(id) {
-			l.gone[id] = true
+	l.done.Go(func() {
+		gone := map[string]bool{}
+		dropped, err := l.set.Reevaluate(func(id string) bool {
+			if !keys.Has(id) {
+				gone[id] = true
+			}
+			return keys.Has(id)
+		})
+		if dropped > 0 || err != nil {
+			l.log.Warn("events of removed keys no longer count", "events", dropped, "err", err)
 		}
-		return keys.Has(id)
+		l.input(func(l *loop) {
+			maps.Copy(l.gone, gone)
+			l.adopted(keys)
+		})
 	})
-	if dropped > 0 || err != nil {
-		l.log.Warn("events of removed keys no longer count", "events", dropped, "err", err)
-	}
 }
 
 // subscribe opens the agent's subscriptions. Their callbacks verify, which may
@@ -213,19 +240,43 @@ func (a *Agent) instant() instant {
 // run is the loop. It ends when the agent is closed, after a last commit, report
 // and goodbye.
 func (l *loop) run() {
-	tick := time.NewTicker(tickEvery)
+	tick := pacer{Ticker: time.NewTicker(tickEvery), every: tickEvery}
 	defer tick.Stop()
 	connected := l.nc.StatusChanged(nats.CONNECTED)
 	defer l.nc.RemoveStatusListener(connected)
+	defer l.commits.stop()
 	l.tick()
 	l.retryParked()
 	l.sendStatus(events.Hello)
 	for {
+		if l.settling {
+			// Refusing is done; what else can run, such as a request or the reading of
+			// the next event, goes before counting, writing and reporting it.
+			runtime.Gosched()
+		}
+		l.settle()
+		tick.pace(l.pace())
+		select {
+		case <-connected:
+			l.perform(l.core.reconnected())
+			l.sendStatus(events.Hello)
+			continue
+		default:
+		}
 		select {
 		case fn := <-l.inputs:
 			fn(l)
+			for n := min(len(l.inputs), inputsAtOnce); n > 0; n-- {
+				(<-l.inputs)(l)
+			}
+			if l.instant().mono >= l.tickedAt+beaconEvery {
+				l.tick()
+				tick.Reset(tick.every)
+			}
 		case <-tick.C:
 			l.tick()
+		case <-l.commits.due():
+			l.commitDue()
 		case <-connected:
 			l.perform(l.core.reconnected())
 			l.sendStatus(events.Hello)
@@ -236,7 +287,34 @@ func (l *loop) run() {
 	}
 }
 
+// pacer is a ticker whose period changes.
+type pacer struct {
+	*time.Ticker
+	every time.Duration
+}
+
+func (p *pacer) pace(every time.Duration) {
+	if p.every != every {
+		p.every = every
+		p.Reset(every)
+	}
+}
+
+// pace is how soon time may change something.
+func (l *loop) pace() time.Duration {
+	if l.commits.dirty || l.saidState != events.Fresh || !l.core.idle(l.instant()) {
+		return tickEvery
+	}
+	return idleEvery
+}
+
+// finish commits at once, once all that is visible is counted: whoever sees a
+// position has all counts up to it.
 func (l *loop) finish() {
+	for l.lifting {
+		(<-l.inputs)(l)
+		l.settle()
+	}
 	if cursors, err := l.set.Commit(); err != nil {
 		l.log.Error("writing the denylist", "err", err)
 	} else {
@@ -248,6 +326,7 @@ func (l *loop) finish() {
 
 func (l *loop) tick() {
 	now := l.instant()
+	l.tickedAt = now.mono
 	l.perform(l.core.tick(now))
 	if now.mono >= l.statusAt {
 		l.sendStatus(events.Regular)
@@ -257,13 +336,7 @@ func (l *loop) tick() {
 	}
 	if now.mono >= l.expireAt {
 		l.expireAt = now.mono + expireEvery
-		if at := l.core.fresh.expiry(now); !at.IsZero() {
-			l.set.Expire(at)
-		}
-		l.seen.sweep(now.wall.Unix())
-	}
-	if l.dirty && now.mono >= l.retryAt {
-		l.commitSoon()
+		l.expire(now)
 	}
 	l.sendReport()
 	l.publish(now)
@@ -272,9 +345,40 @@ func (l *loop) tick() {
 	}
 }
 
-// perform carries out effects: visible first, durable next, reported last.
+// expire drops what has expired. It waits for a running commit, so the loop does
+// not wait for it.
+func (l *loop) expire(now instant) {
+	if l.expiring {
+		return
+	}
+	l.expiring = true
+	at := l.core.fresh.expiry(now)
+	l.done.Go(func() {
+		if !at.IsZero() {
+			l.set.Expire(at)
+		}
+		l.seen.sweep(now.wall.Unix())
+		l.input(func(l *loop) { l.expiring = false })
+	})
+}
+
+// perform makes effects visible. What is slower waits for settle, which comes
+// when the inputs that wait have been performed too.
 func (l *loop) perform(e effects) {
 	now := l.instant()
+	change := l.change(e, now)
+	if len(change.Records) > 0 || len(change.Cursors) > 0 || len(change.Park) > 0 || len(change.Unpark) > 0 || change.Synced {
+		l.set.Stage(change)
+		for _, m := range e.apply {
+			l.applied = append(l.applied, m.Event)
+			l.watch.send(m.Event)
+		}
+		l.reached("visible", len(change.Records))
+		l.core.overflow = l.core.overflow || len(change.Park) > 0 && l.set.ParkedRefused() > l.refused
+		l.refused = l.set.ParkedRefused()
+		l.commits.dirty = true
+	}
+	l.settling = true
 	for s, why := range e.lost {
 		l.log.Warn("reading a stream again from its beginning", "stream", s, "reason", why)
 	}
@@ -282,36 +386,50 @@ func (l *loop) perform(e effects) {
 		l.log.Warn("message refused", "stream", r.stream, "seq", r.seq, "live", r.live, "reason", events.Reason(r.err))
 		l.refreshKeys(r.err)
 	}
-	change := l.change(e, now)
-	if len(change.Records) > 0 || len(change.Cursors) > 0 || len(change.Park) > 0 || len(change.Unpark) > 0 || change.Synced {
-		l.set.Stage(change)
-		for _, m := range e.apply {
-			l.count(m.Event, now)
-			l.watch.send(m.Event)
-		}
-		l.reached("visible", len(change.Records))
-		l.core.overflow = l.core.overflow || len(change.Park) > 0 && l.set.ParkedRefused() > l.refused
-		l.refused = l.set.ParkedRefused()
-		l.commitSoon()
-	}
 	for s, f := range e.fetch {
 		l.read(s, f)
+	}
+}
+
+// settle does what follows on being visible, once for all that was performed
+// since: it is counted, then made durable, then reported.
+func (l *loop) settle() {
+	if !l.settling {
+		return
+	}
+	l.settling = false
+	now := l.instant()
+	l.countApplied(now)
+	if l.commits.dirty && now.mono >= l.commits.retryAt {
+		l.commitSoon()
+	}
+	if l.written != nil && len(l.applied) == 0 {
+		l.durable, l.written = l.written, nil
+		l.core.report.due = true
+		l.sendReport()
 	}
 	l.publish(now)
 }
 
 // change turns effects into what the set keeps.
 func (l *loop) change(e effects, now instant) denylist.Change {
-	c := denylist.Change{Cursors: map[events.Stream]denylist.Cursor{}, Synced: e.synced}
-	expiry := l.core.fresh.expiry(now)
+	c := denylist.Change{Synced: e.synced}
+	expiry, keys := l.core.fresh.expiry(now).Unix(), l.keys.Load()
 	for _, m := range e.apply {
-		if m.Event.Expires <= expiry.Unix() {
+		if m.Event.Expires <= expiry {
 			continue // every token that it could hit is dead
+		}
+		if !keys.Has(m.KeyID) {
+			l.gone[m.KeyID] = true // it was verified before the key was removed
+			continue
 		}
 		if m.Event.Target.Kind == events.KindLift {
 			l.lifted[m.Event.Target.Lifted] = true
 		}
 		c.Records = append(c.Records, denylist.RecordOf(m.Event, m.KeyID, m.stream, m.Seq))
+	}
+	if len(e.cursors) > 0 {
+		c.Cursors = make(map[events.Stream]denylist.Cursor, len(e.cursors))
 	}
 	for s, cur := range e.cursors {
 		c.Cursors[s] = denylist.Cursor(cur)
@@ -325,75 +443,6 @@ func (l *loop) change(e effects, now instant) denylist.Change {
 	return c
 }
 
-// count counts what a rule hits, now that it is in force: a token that is observed
-// at the same time is found here, or found refused when it is remembered.
-func (l *loop) count(r *events.Revocation, now instant) {
-	switch {
-	case r.Target.Kind == events.KindLift:
-		l.liftSeen(r.Target.Lifted)
-		return
-	case l.lifted[r.ID] || r.Expires <= now.wall.Unix():
-		return
-	}
-	counted := l.seen.count(r, now.wall.Unix(), true)
-	// What was seen before this run is forgotten: the count cannot be whole.
-	counted.Replay = r.Target.Kind.Mechanism() != events.ByIdentity && r.IssuedAt < l.begun.Unix()
-	if counted.InvalidatedCount+counted.PreviouslyCount > 0 || counted.AtLeast || counted.Replay {
-		l.core.report.counted = append(l.core.report.counted, counted)
-	}
-}
-
-// liftSeen corrects the marks of the live tokens after an event was lifted.
-func (l *loop) liftSeen(id events.EventID) {
-	var lifted *events.Revocation
-	var others []*events.Revocation
-	l.each(func(r *events.Revocation, stands bool) {
-		switch {
-		case r.ID == id:
-			lifted = r
-		case stands:
-			others = append(others, r)
-		}
-	})
-	if lifted != nil {
-		l.seen.lifted(lifted, slices.Values(others))
-	}
-}
-
-// commitSoon starts a commit unless one is under way; what is staged meanwhile
-// shares the next.
-func (l *loop) commitSoon() {
-	l.dirty = true
-	if l.committing {
-		return
-	}
-	l.committing, l.dirty = true, false
-	l.done.Go(func() {
-		cursors, err := l.set.Commit()
-		l.reached("durable", len(cursors))
-		l.input(func(l *loop) { l.committed(cursors, err) })
-	})
-}
-
-func (l *loop) committed(cursors map[events.Stream]denylist.Cursor, err error) {
-	l.committing = false
-	if err != nil {
-		if l.diskErr == "" {
-			l.log.Error("writing the denylist; enforcement goes on from memory", "err", err)
-		}
-		l.diskErr, l.dirty = err.Error(), true
-		l.retryAt = l.instant().mono + commitRetry
-		l.core.report.fault(events.Fault{Type: "disk", Detail: err.Error()})
-		return
-	}
-	l.diskErr, l.durable = "", cursors
-	l.core.report.due = true
-	l.sendReport()
-	if l.dirty {
-		l.commitSoon()
-	}
-}
-
 // reached lets a test end the process after a step.
 func (l *loop) reached(step string, n int) {
 	if l.cfg.step != nil && n > 0 {
@@ -403,21 +452,20 @@ func (l *loop) reached(step string, n int) {
 
 // read starts a read of a stream; its outcome comes back as an input.
 func (l *loop) read(s events.Stream, f follow.Fetch) {
-	l.done.Go(func() {
-		ctx, cancel := context.WithTimeout(l.ctx, readTimeout)
-		defer cancel()
-		batch, err := l.bus.Read(ctx, s, f.From, readMessages, readBytes)
-		if err != nil {
-			l.input(func(l *loop) { l.core.failed(s) })
-			return
-		}
-		keys, fleet := l.keys.Load(), l.cfg.fleet()
-		out := follow.Batch{Complete: batch.Complete && !batch.Broken, Messages: make([]follow.Message, len(batch.Messages))}
-		for i, m := range batch.Messages {
-			out.Messages[i] = follow.Decode(keys, fleet, m.Seq, m.Data)
-		}
-		l.input(func(l *loop) { l.perform(l.core.fetched(s, out)) })
+	l.reader.Start(s, f, func(b follow.Batch, err error) {
+		l.input(func(l *loop) { l.fetched(s, b, err) })
 	})
+}
+
+func (l *loop) fetched(s events.Stream, b follow.Batch, err error) {
+	if err != nil {
+		l.core.failed(s)
+		return
+	}
+	l.perform(l.core.fetched(s, b))
+	if b.Keys != l.keys.Load() {
+		l.retryParked() // it may have parked what the new keys open
+	}
 }
 
 // refreshKeys reads the key set anew when err says that a key is missing, at
@@ -429,7 +477,7 @@ func (l *loop) refreshKeys(err error) {
 	}
 	l.refreshing, l.keysAt = true, now.mono
 	l.done.Go(func() {
-		ctx, cancel := context.WithTimeout(l.ctx, readTimeout)
+		ctx, cancel := context.WithTimeout(l.ctx, keysTimeout)
 		defer cancel()
 		keys, err := l.cfg.Keys.Keys(ctx)
 		l.input(func(l *loop) { l.refreshed(keys, err) })
@@ -437,16 +485,24 @@ func (l *loop) refreshKeys(err error) {
 }
 
 func (l *loop) refreshed(keys *events.KeySet, err error) {
-	l.refreshing = false
 	if err != nil {
+		l.refreshing = false
 		l.log.Warn("refreshing publishers' keys; the old ones stay", "err", err)
 		return
 	}
 	old := l.keys.Swap(keys)
+	l.retryParked()
 	if slices.ContainsFunc(old.All(), func(k *events.PublicKey) bool { return !keys.Has(k.ID) }) {
 		l.reevaluate(keys)
+		return
 	}
-	l.retryParked()
+	l.adopted(keys)
+}
+
+// adopted ends a refresh of the keys: what was dropped with a key that is back is
+// read again.
+func (l *loop) adopted(keys *events.KeySet) {
+	l.refreshing = false
 	before := len(l.gone)
 	maps.DeleteFunc(l.gone, func(id string, _ bool) bool { return keys.Has(id) })
 	if len(l.gone) < before {
@@ -467,6 +523,7 @@ func (l *loop) publish(now instant) {
 	if asOf, ok := l.core.asOf(now); ok {
 		at = int64(asOf)
 	}
+	l.drift.Store(int64(l.core.last.drift()))
 	l.asOf.Store(at)
 	l.ready.Store(l.core.synced && !l.core.rebuilding)
 	if l.core.fresh.known && !l.syncedSent {

@@ -203,6 +203,16 @@ func TestTokenObservedOnceIsRememberedOnce(t *testing.T) {
 	}
 }
 
+func TestStalenessShowsAtOnceThatTheClockWasSet(t *testing.T) {
+	a := &Agent{begun: time.Now()}
+	for off, want := range map[time.Duration]bool{0: true, 100 * time.Millisecond: true, time.Hour: false, -time.Hour: false} {
+		a.drift.Store(int64(a.instant().drift() + off))
+		if got := a.Staleness() < time.Minute; got != want {
+			t.Errorf("clock set by %v: knows how old its knowledge is: %v, want %v", -off, got, want)
+		}
+	}
+}
+
 func TestInstantShowsWhenTheWallClockWasSet(t *testing.T) {
 	a := &Agent{begun: time.Now()}
 	if now := a.instant(); now.wall != now.wall.Round(0) {

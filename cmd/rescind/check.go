@@ -79,48 +79,77 @@ func (c *checkCmd) print(g *globals, status int, why string) error {
 type statusCmd struct{}
 
 func (c *statusCmd) Run(ctx context.Context, g *globals) error {
-	status, body, err := g.call(ctx, http.MethodGet, "/v1/agents", nil)
+	body, err := g.agentsBody(ctx)
 	if err != nil {
 		return err
-	}
-	if status != http.StatusOK {
-		return refusal(status, body)
 	}
 	if g.JSON {
 		_, err := g.std.out.Write(append(body, '\n'))
 		return err
 	}
-	var list struct {
-		Items []struct {
-			Name, Version, Disk string
-			State               events.State
-			Lag                 uint64
-			Entries             int
-			Silent, Gone        bool
-			LastSeen            time.Time `json:"last_seen"`
-		} `json:"items"`
-	}
-	if err := json.Unmarshal(body, &list); err != nil {
-		return fmt.Errorf("the publisher's answer: %w", err)
+	list, err := parseAgents(body)
+	if err != nil {
+		return err
 	}
 	w := tabwriter.NewWriter(g.std.out, 0, 0, 2, ' ', 0)
 	fmt.Fprintln(w, "AGENT\tSTATE\tLAG\tENTRIES\tLAST SEEN\tVERSION")
-	for _, a := range list.Items {
-		state := string(a.State)
-		switch {
-		case a.Gone:
-			state = "gone"
-		case a.Silent:
-			state = "silent"
-		}
-		fmt.Fprintf(w, "%s\t%s\t%d\t%d\t%s ago\t%s\n", a.Name, state, a.Lag, a.Entries,
+	for _, a := range list {
+		fmt.Fprintf(w, "%s\t%s\t%d\t%d\t%s ago\t%s\n", a.Name, a.shownState(), a.Lag, a.Entries,
 			time.Since(a.LastSeen).Round(time.Second), a.Version)
 	}
 	err = w.Flush()
-	for _, a := range list.Items {
+	for _, a := range list {
 		if a.Disk != "" {
 			fmt.Fprintf(g.std.out, "%s cannot write to its disk: %s\n", a.Name, a.Disk)
 		}
 	}
 	return err
+}
+
+// agentKnown is an agent as the publisher knows it.
+type agentKnown struct {
+	Name, Version, Disk string
+	State               events.State
+	Lag                 uint64
+	Entries             int
+	Silent, Gone        bool
+	LastSeen            time.Time `json:"last_seen"`
+}
+
+// What is shown as the state of an agent that said goodbye, and of one that has
+// not been heard for a while: its own word is not of now.
+const (
+	goneState   events.State = "gone"
+	silentState events.State = "silent"
+)
+
+func (a *agentKnown) shownState() events.State {
+	switch {
+	case a.Gone:
+		return goneState
+	case a.Silent:
+		return silentState
+	default:
+		return a.State
+	}
+}
+
+// agentsBody asks the publisher for the agents that it knows.
+func (g *globals) agentsBody(ctx context.Context) ([]byte, error) {
+	status, body, err := g.call(ctx, http.MethodGet, "/v1/agents", nil)
+	if err != nil {
+		return nil, err
+	}
+	if status != http.StatusOK {
+		return nil, refusal(status, body)
+	}
+	return body, nil
+}
+
+func parseAgents(body []byte) ([]agentKnown, error) {
+	var list struct{ Items []agentKnown }
+	if err := json.Unmarshal(body, &list); err != nil {
+		return nil, fmt.Errorf("the publisher's answer: %w", err)
+	}
+	return list.Items, nil
 }

@@ -74,6 +74,7 @@ type cli struct {
 	Keys        keysCmd        `cmd:"" help:"Make and show publishers' signing keys."`
 	APIKeys     apikeysCmd     `cmd:"" name:"apikeys" help:"Make keys for callers."`
 	ConfigCmd   configCmd      `cmd:"" name:"config" help:"Check the configuration."`
+	Bench       benchCmd       `cmd:"" help:"Measure checks and propagation in a running fleet. Reads only, but for --revoke."`
 	Version     versionCmd     `cmd:"" help:"Print the version."`
 	DemoService demoServiceCmd `cmd:"" hidden:"" help:"A small service with an embedded agent, for the demo."`
 }

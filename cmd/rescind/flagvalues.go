@@ -65,9 +65,9 @@ func checkHostPort(flag, address string) error {
 	return nil
 }
 
-// notNegative refuses a duration below zero.
-func notNegative(flag string, d time.Duration) error {
-	if d < 0 {
+// notNegative refuses a duration or a number below zero.
+func notNegative[T time.Duration | int](flag string, v T) error {
+	if v < 0 {
 		return fmt.Errorf("%s must not be negative", flag)
 	}
 	return nil

@@ -89,13 +89,14 @@ type agentPart struct {
 	handler http.Handler
 }
 
-func (g *globals) openAgent(ctx context.Context, nc *nats.Conn, realms *realm.Realms, cfg subscriber.Config, maxStaleness time.Duration) (*agentPart, error) {
+func (g *globals) openAgent(ctx context.Context, nc *nats.Conn, realms *realm.Realms, cfg subscriber.Config, side sidecar.Config) (*agentPart, error) {
 	cfg.Fleet, cfg.Version = events.Fleet(g.Fleet), programVersion()
 	a, err := subscriber.Open(ctx, nc, cfg)
 	if err != nil {
 		return nil, err
 	}
-	h, err := sidecar.New(sidecar.Config{Agent: a, Realms: realms, MaxStaleness: maxStaleness, Logger: cfg.Logger})
+	side.Agent, side.Realms, side.Version, side.Logger = a, realms, cfg.Version, cfg.Logger
+	h, err := sidecar.New(side)
 	if err != nil {
 		return nil, errors.Join(err, a.Close())
 	}

@@ -10,6 +10,7 @@ import (
 	"github.com/rescind/rescind/internal/realm"
 	"github.com/rescind/rescind/publisher"
 	"github.com/rescind/rescind/subscriber"
+	"github.com/rescind/rescind/subscriber/guard/sidecar"
 )
 
 // served is a listener with what it serves.
@@ -127,6 +128,7 @@ type agentCmd struct {
 	Bound          time.Duration `help:"How old the newest beacon may be while the agent calls itself fresh; 10s with a cluster." default:"5s"`
 	MaxStaleness   time.Duration `help:"Refuse (503) when the agent knows less than that; 0 decides from what is known." default:"0s"`
 	AllowUnsynced  bool          `help:"Decide from what is known even before the first sync."`
+	CacheTokens    int           `help:"Of how many tokens to keep what reading them gave, in up to 4 KiB each; 0 reads every token anew." default:"10000"`
 	RevocationOnly bool          `help:"Verify no signatures, even though realms are configured."`
 	Dev            bool          `help:"Verify tokens of the development realms of DIR too."`
 }
@@ -134,7 +136,10 @@ type agentCmd struct {
 func (c *agentCmd) Help() string {
 	return `Keeps its set in DIR/agent and answers /check, /introspect, /observe, /v1/status, /v1/watch, /metrics,
 /healthz and /readyz. With realms in the configuration it verifies tokens; without, it is
-revocation-only and says so in a header.`
+revocation-only and says so in a header.
+
+A token that was read and verified is not read again while it lives and its issuer lists the same
+keys; whether it was revoked is asked at every request.`
 }
 
 // Validate is kong's.
@@ -143,7 +148,8 @@ func (c *agentCmd) Validate() error {
 		return errors.New("--service must not be empty")
 	}
 	return errors.Join(checkListen("--agent-listen", c.AgentListen), checkKeys(c.Keys),
-		notNegative("--bound", c.Bound), notNegative("--max-staleness", c.MaxStaleness))
+		notNegative("--bound", c.Bound), notNegative("--max-staleness", c.MaxStaleness),
+		notNegative("--cache-tokens", c.CacheTokens))
 }
 
 func (c *agentCmd) Run(ctx context.Context, g *globals) (err error) {
@@ -170,7 +176,8 @@ func (c *agentCmd) Run(ctx context.Context, g *globals) (err error) {
 		defer realms.Close()
 	}
 	a, err := g.openAgent(ctx, nc, realms, subscriber.Config{Service: c.Service, Instance: c.Instance, Dir: g.path("agent"),
-		Keys: keys, Bound: c.Bound, AllowUnsynced: c.AllowUnsynced, Logger: log}, c.MaxStaleness)
+		Keys: keys, Bound: c.Bound, AllowUnsynced: c.AllowUnsynced, Logger: log},
+		sidecar.Config{MaxStaleness: c.MaxStaleness, CacheTokens: cacheTokens(c.CacheTokens)})
 	if err != nil {
 		return err
 	}
@@ -180,4 +187,12 @@ func (c *agentCmd) Run(ctx context.Context, g *globals) (err error) {
 		return err
 	}
 	return serveAll(ctx, log, served{srv, a.handler})
+}
+
+// cacheTokens gives the flag's value as the sidecar has it, where 0 is the default.
+func cacheTokens(flag int) int {
+	if flag == 0 {
+		return -1
+	}
+	return flag
 }

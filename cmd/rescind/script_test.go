@@ -41,7 +41,7 @@ type scriptCommand = func(ts *testscript.TestScript, neg bool, args []string)
 
 func scriptCommands() map[string]scriptCommand {
 	return map[string]scriptCommand{"exits": exitsCommand, "json": jsonCommand, "start": startCommand,
-		"stop": stopCommand, "mode": modeCommand, "alter": alterCommand, "await": awaitCommand}
+		"halt": haltCommand, "mode": modeCommand, "alter": alterCommand, "await": awaitCommand}
 }
 
 // exits CODE PROGRAM ARGS… runs a program that must end with the code.
@@ -127,7 +127,7 @@ type server struct {
 // patience bounds how long a server takes to come up or to end.
 const patience = 20 * time.Second
 
-// start NAME ARGS… runs rescind ARGS… --json until stop, and sets NAME_KEY to
+// start NAME ARGS… runs rescind ARGS… --json until halt, and sets NAME_KEY to
 // what its greeting says under each key.
 func startCommand(ts *testscript.TestScript, _ bool, args []string) {
 	name := args[0]
@@ -140,7 +140,7 @@ func startCommand(ts *testscript.TestScript, _ bool, args []string) {
 	stdout, err := s.cmd.StdoutPipe()
 	ts.Check(err)
 	ts.Check(s.cmd.Start())
-	ts.Defer(func() { _ = s.cmd.Process.Kill() }) // one that stop ended is gone
+	ts.Defer(func() { _ = s.cmd.Process.Kill() }) // one that halt ended is gone
 	watch := time.AfterFunc(patience, func() { _ = s.cmd.Process.Kill() })
 	defer watch.Stop()
 	lines := bufio.NewReader(stdout)
@@ -158,9 +158,10 @@ func startCommand(ts *testscript.TestScript, _ bool, args []string) {
 	ts.Value(serversKey{}).(map[string]*server)[name] = s
 }
 
-// stop NAME ends a server as an init system does. It must end with 0, soon. What
-// it wrote is in NAME.out and NAME.err.
-func stopCommand(ts *testscript.TestScript, _ bool, args []string) {
+// halt NAME ends a server as an init system does. It must end with 0, soon. What
+// it wrote is in NAME.out and NAME.err. It cannot be named stop: testscript has
+// one of its own, which ends the script, and takes it first.
+func haltCommand(ts *testscript.TestScript, _ bool, args []string) {
 	s := ts.Value(serversKey{}).(map[string]*server)[args[0]]
 	ts.Check(s.cmd.Process.Signal(syscall.SIGTERM))
 	watch := time.AfterFunc(patience, func() { _ = s.cmd.Process.Kill() })

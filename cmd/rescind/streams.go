@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net/url"
+	"strings"
 	"text/tabwriter"
 	"time"
 
@@ -84,14 +86,39 @@ func printStreams(g *globals, states []streamState) error {
 
 // connectOnce connects for a command that ends at once: it fails when NATS is
 // not there.
-func (g *globals) connectOnce() (*nats.Conn, error) {
-	opts := []nats.Option{nats.Name("rescind"), nats.Timeout(5 * time.Second)}
+func (g *globals) connectOnce(more ...nats.Option) (*nats.Conn, error) {
+	opts := append([]nats.Option{nats.Name("rescind"), nats.Timeout(5 * time.Second)}, more...)
 	if g.NatsCreds != "" {
 		opts = append(opts, nats.UserCredentials(g.NatsCreds))
 	}
 	nc, err := nats.Connect(g.Nats, opts...)
 	if err != nil {
-		return nil, fmt.Errorf("connecting to NATS at %s: %w", g.Nats, err)
+		return nil, fmt.Errorf("connecting to NATS at %s: %w%s", redacted(g.Nats), err, connectAdvice(err))
 	}
 	return nc, nil
+}
+
+// connectAdvice says what to do when NATS cannot be had.
+func connectAdvice(err error) string {
+	switch {
+	case errors.Is(err, nats.ErrAuthorization):
+		return " (--nats-creds names the credentials of a user)"
+	case errors.Is(err, nats.ErrNoServers):
+		return " (does it run? --nats names another)"
+	default:
+		return ""
+	}
+}
+
+// redacted is a list of URLs without their passwords.
+func redacted(urls string) string {
+	list := strings.Split(urls, ",")
+	for i, each := range list {
+		if u, err := url.Parse(strings.TrimSpace(each)); err == nil {
+			list[i] = u.Redacted()
+		} else {
+			list[i] = "(not a URL)" // nobody knows what is the password in it
+		}
+	}
+	return strings.Join(list, ",")
 }

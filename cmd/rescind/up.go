@@ -13,6 +13,7 @@ import (
 	"github.com/rescind/rescind/internal/bus"
 	"github.com/rescind/rescind/internal/natsd"
 	"github.com/rescind/rescind/subscriber"
+	"github.com/rescind/rescind/subscriber/guard/sidecar"
 	"golang.org/x/sync/errgroup"
 )
 
@@ -83,7 +84,7 @@ func (c *upCmd) Run(ctx context.Context, g *globals) (err error) {
 		return err
 	}
 	defer func() { err = errors.Join(err, p.Close()) }()
-	a, err := g.openAgent(ctx, nc, realms, subscriber.Config{Service: "up", Dir: g.path("agent"), Keys: keys, Logger: log}, 0)
+	a, err := g.openAgent(ctx, nc, realms, subscriber.Config{Service: "up", Dir: g.path("agent"), Keys: keys, Logger: log}, sidecar.Config{})
 	if err != nil {
 		return err
 	}

@@ -117,8 +117,21 @@ func TestBadInputIsAUsageError(t *testing.T) {
 		"agent --service=":                       "--service",
 		"agent --bound=-1s":                      "--bound",
 		"agent --max-staleness=-1s":              "--max-staleness",
+		"agent --cache-tokens=-1":                "--cache-tokens must not be negative",
+		"agent --cache-tokens many":              "--cache-tokens",
 		"agent --keys http://localhost@evil.org": "plain http",
 		"agent --keys http://127.0.0.1.evil.org": "plain http",
+		"bench extra":                            "unexpected argument extra",
+		"bench --for soon":                       "--for",
+		"bench --for=-1s":                        "--for must be",
+		"bench --for 25h":                        "--for must be",
+		"bench --receipts=-1":                    "--receipts must be",
+		"bench --receipts many":                  "--receipts",
+		"bench --revoke=-1":                      "--revoke must be",
+		"bench --revoke 10001":                   "--revoke must be",
+		"bench --timeout 0s":                     "--timeout must be",
+		"bench --timeout 31s":                    "--timeout must be",
+		"bench --keys http://example.com/k":      "plain http",
 		"--config nowhere.yaml version":          "nowhere.yaml",
 		"--config=nowhere.yaml version":          "nowhere.yaml",
 		"version extra":                          "unexpected argument extra",
@@ -181,6 +194,8 @@ func TestWhatIsNotThereIsAFailureThatSaysWhatToDo(t *testing.T) {
 		{"streams apply --nats nats://" + nobody, exitFailed, "connecting to NATS at nats://" + nobody},
 		{"audit tail --dir made --nats nats://" + nobody, exitFailed, "connecting to NATS"},
 		{"audit tail", exitFailed, "publishers.jwks"},
+		{"bench --dir made --nats nats://" + nobody, exitFailed, "connecting to NATS"},
+		{"bench", exitFailed, "publishers.jwks"},
 		{"audit verify file", exitFailed, "publishers.jwks"},
 		{"audit verify none --dir made", exitFailed, "none"},
 		{"publisher", exitFailed, "rescind keys new"},
@@ -208,7 +223,7 @@ func TestHelpOfEveryCommandExitsWithZero(t *testing.T) {
 	for _, command := range []string{"", "up", "demo", "nats", "streams apply", "publisher", "agent", "revoke", "revoke token",
 		"revoke tokens", "revoke session", "revoke user", "revoke realm", "revoke client", "revoke all", "check", "status",
 		"audit", "audit tail", "audit export", "audit verify", "keys", "keys new", "keys rotate", "keys jwks", "apikeys new",
-		"token", "config check", "version"} {
+		"token", "config check", "bench", "version"} {
 		code, out, errs := rescind(t, "", append(strings.Fields(command), "--help")...)
 		if code != exitDone || errs != "" || !strings.Contains(out, "Usage: rescind "+command) {
 			t.Errorf("rescind %s --help exited with %d: %s%s", command, code, out, errs)

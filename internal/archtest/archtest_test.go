@@ -62,6 +62,9 @@ func TestOnlyTheirPackagesImportHeavyDependencies(t *testing.T) {
 		{"go.etcd.io/bbolt", []string{"internal/denylist", "publisher/ledger"}, nil},
 		{"google.golang.org/grpc", []string{"subscriber/grpcguard"}, nil},
 		{"github.com/alecthomas/kong", []string{"cmd/rescind"}, nil},
+		{"github.com/schollz/progressbar", []string{"cmd/rescind"}, nil},
+		{"github.com/HdrHistogram", []string{"cmd/rescind"}, nil},
+		{"golang.org/x/term", []string{"cmd/rescind"}, nil},
 		{"go.yaml.in/yaml", []string{"cmd/rescind"}, []string{"internal/realm", "publisher/intake"}},
 		{"github.com/prometheus/client_golang", []string{"publisher/intake", "subscriber/guard/sidecar"}, nil},
 	} {
@@ -113,7 +116,8 @@ func TestEventsStandsAlone(t *testing.T) {
 }
 
 // TestEmbeddersLinkNoServer: a service that embeds an agent and its guard gets
-// neither gRPC nor nats-server nor the publisher nor a metrics library with it.
+// neither gRPC nor nats-server nor the publisher nor a metrics library nor what
+// draws on terminals with it.
 func TestEmbeddersLinkNoServer(t *testing.T) {
 	found := 0
 	for _, p := range list(t) {
@@ -123,7 +127,8 @@ func TestEmbeddersLinkNoServer(t *testing.T) {
 		found++
 		for _, d := range p.Deps {
 			for _, banned := range []string{"google.golang.org/grpc", "github.com/nats-io/nats-server",
-				module + "/publisher", "github.com/prometheus", "github.com/alecthomas/kong"} {
+				module + "/publisher", "github.com/prometheus", "github.com/alecthomas/kong", "github.com/schollz/progressbar",
+				"github.com/HdrHistogram", "golang.org/x/term"} {
 				if under(d, banned) {
 					t.Errorf("%s links %s", p.ImportPath, d)
 				}

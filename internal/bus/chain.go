@@ -140,6 +140,8 @@ type chain struct {
 	single bool
 	held   *Message
 	batch  Batch
+	// each is called with what the batch takes, if it is not nil.
+	each func(Message)
 }
 
 // add takes the next reply and tells whether it was the last.
@@ -195,6 +197,9 @@ func (c *chain) confirm(last uint64) bool {
 		return false
 	}
 	c.batch.Messages = append(c.batch.Messages, *c.held)
+	if c.each != nil {
+		c.each(*c.held)
+	}
 	c.held = nil
 	return true
 }

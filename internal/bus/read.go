@@ -30,12 +30,19 @@ const (
 // holds what came before; the error is then ErrUnavailable if that is nothing.
 // Other errors are the context's and ErrRefused.
 func (b *Bus) Read(ctx context.Context, s events.Stream, from uint64, max, maxBytes int) (Batch, error) {
+	return b.ReadEach(ctx, s, from, max, maxBytes, func(Message) {})
+}
+
+// ReadEach is Read, and calls each with every message of the batch, in order, as
+// soon as it is sure. What each was given counts only when ReadEach gives no
+// error. It is called from the caller's goroutine, and the batch waits for it.
+func (b *Bus) ReadEach(ctx context.Context, s events.Stream, from uint64, max, maxBytes int, each func(Message)) (Batch, error) {
 	max, maxBytes = batchLimits(max, maxBytes)
-	batch, err := b.read(ctx, s, from, max, maxBytes)
+	batch, err := b.read(ctx, s, from, max, maxBytes, each)
 	if err == nil && batch.Broken && len(batch.Messages) == 0 && max > 1 {
 		// The first message may be one whose headers hide its sequence. Alone it
 		// can be read.
-		batch, err = b.read(ctx, s, from, 1, maxBytes)
+		batch, err = b.read(ctx, s, from, 1, maxBytes, each)
 	}
 	if err == nil && batch.Broken && len(batch.Messages) == 0 {
 		err = fmt.Errorf("%w: replies were lost", ErrUnavailable)
@@ -77,7 +84,7 @@ type getRequest struct {
 	MaxBytes int    `json:"max_bytes"`
 }
 
-func (b *Bus) read(ctx context.Context, s events.Stream, from uint64, count, maxBytes int) (Batch, error) {
+func (b *Bus) read(ctx context.Context, s events.Stream, from uint64, count, maxBytes int, each func(Message)) (Batch, error) {
 	if !b.nc.IsConnected() {
 		return Batch{}, fmt.Errorf("%w: not connected", ErrUnavailable)
 	}
@@ -98,7 +105,7 @@ func (b *Bus) read(ctx context.Context, s events.Stream, from uint64, count, max
 	if err := b.nc.PublishRequest("$JS.API.DIRECT.GET."+name, inbox, request); err != nil {
 		return Batch{}, fmt.Errorf("%w: %w", ErrUnavailable, err)
 	}
-	c := &chain{from: from, single: count == 1}
+	c := &chain{from: from, single: count == 1, each: each}
 	err = collect(ctx, c, replies, func(m *nats.Msg) reply { return parseReply(name, s, m) })
 	return c.batch, err
 }

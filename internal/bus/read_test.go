@@ -9,6 +9,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/google/go-cmp/cmp"
 	"github.com/nats-io/nats.go"
 
 	"github.com/rescind/rescind/events"
@@ -116,6 +117,22 @@ func TestReadIsSplitByBytes(t *testing.T) {
 	}{{1, "0 pending 3"}, {1500, "0 1 pending 2"}, {1 << 20, "0 1 2 3 pending 0 complete"}} {
 		if got := span(first, read(t, b, first, 10, c.maxBytes)); got != c.want {
 			t.Errorf("%d bytes: got %s, want %s", c.maxBytes, got, c.want)
+		}
+	}
+}
+
+func TestReadEachGivesEveryMessageOnceInOrder(t *testing.T) {
+	srv, b := start(t)
+	first := publish(t, b, events.Control, 5)
+	srv.Drop(t, fleet, events.Control, first+2)
+	for _, max := range []int{1, 3, 100} {
+		var got bus.Batch
+		batch, err := b.ReadEach(t.Context(), events.Control, first, max, 0, func(m bus.Message) { got.Messages = append(got.Messages, m) })
+		if err != nil {
+			t.Fatal(err)
+		}
+		if diff := cmp.Diff(batch.Messages, got.Messages); diff != "" || len(got.Messages) != min(max, 4) {
+			t.Errorf("at most %d: got %d messages, %s", max, len(got.Messages), diff)
 		}
 	}
 }

@@ -2,6 +2,7 @@ package denylist
 
 import (
 	"bytes"
+	"cmp"
 	"errors"
 	"maps"
 	"slices"
@@ -19,7 +20,7 @@ type batch struct {
 	// it was dropped stays.
 	drop    map[hour]struct{}
 	remove  map[location]struct{}
-	records map[events.EventID]Record
+	records map[events.EventID]unwritten
 	// parked has nil for what is to be unparked.
 	parked   map[parkedID]*Parked
 	observed []Observed
@@ -36,9 +37,25 @@ type location struct {
 	id events.EventID
 }
 
+// unwritten is a record that the file does not have yet, encoded. Behind its
+// content is room for the checksum.
+type unwritten struct {
+	place   place
+	content []byte
+}
+
+// record decodes it. What appendRecord wrote is always read.
+func (u unwritten) record(id events.EventID) Record {
+	r := Record{ID: id, Stream: streamCodes[u.place.stream], Seq: u.place.seq}
+	if err := decodeRecord(u.content, &r); err != nil {
+		panic("denylist: a staged record cannot be read: " + err.Error())
+	}
+	return r
+}
+
 func newBatch() *batch {
 	return &batch{drop: map[hour]struct{}{}, remove: map[location]struct{}{},
-		records: map[events.EventID]Record{}, parked: map[parkedID]*Parked{}}
+		records: map[events.EventID]unwritten{}, parked: map[parkedID]*Parked{}}
 }
 
 func (b *batch) empty() bool {
@@ -84,36 +101,38 @@ func (b *batch) write(tx *bolt.Tx) error {
 // writeRecords writes in the order of keys, so that pages fill from the left.
 func (b *batch) writeRecords(root *bolt.Bucket) error {
 	type entry struct {
-		name, key []byte
-		place     place
-		id        events.EventID
+		at      location
+		content []byte
 	}
 	entries := make([]entry, 0, len(b.records))
 	for id, r := range b.records {
-		p := placeOf(&r)
-		entries = append(entries, entry{p.bucketName(), p.key(id), p, id})
+		entries = append(entries, entry{location{r.place, id}, r.content})
 	}
-	slices.SortFunc(entries, func(x, y entry) int {
-		if c := bytes.Compare(x.name, y.name); c != 0 {
-			return c
-		}
-		return bytes.Compare(x.key, y.key)
-	})
+	slices.SortFunc(entries, func(x, y entry) int { return x.at.compare(&y.at) })
 	var bucket *bolt.Bucket
-	for i, e := range entries {
-		if i == 0 || !bytes.Equal(e.name, entries[i-1].name) {
+	for i := range entries {
+		e := &entries[i]
+		if i == 0 || !e.at.inBucketOf(&entries[i-1].at) {
 			var err error
-			if bucket, err = root.CreateBucketIfNotExists(e.name); err != nil {
+			if bucket, err = root.CreateBucketIfNotExists(e.at.bucketName()); err != nil {
 				return err
 			}
 			bucket.FillPercent = 0.95
 		}
-		r := b.records[e.id]
-		if err := putRecord(bucket, e.place, &r); err != nil {
+		key := e.at.key(e.at.id)
+		if err := bucket.Put(key, seal(key, e.content)); err != nil {
 			return err
 		}
 	}
 	return nil
+}
+
+func (l *location) inBucketOf(o *location) bool { return l.hour == o.hour && l.stream == o.stream }
+
+// compare gives the order of locations in the file.
+func (l *location) compare(o *location) int {
+	return cmp.Or(cmp.Compare(l.hour, o.hour), cmp.Compare(l.stream, o.stream), cmp.Compare(l.seq, o.seq),
+		bytes.Compare(l.id[:], o.id[:]))
 }
 
 func (b *batch) writeParked(bucket *bolt.Bucket) error {

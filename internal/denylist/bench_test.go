@@ -98,6 +98,19 @@ func BenchmarkStageList(b *testing.B) {
 	b.ReportMetric(float64(s.TableBytes())/float64(s.Len()), "bytes/identity")
 }
 
+func BenchmarkStageRules(b *testing.B) {
+	s := mustOpen(b, options(newPath(b)))
+	defer mustClose(b, s)
+	for n := 0; b.Loop(); n++ {
+		r := denylist.Record{ID: id(n), KeyID: "k1", Stream: events.Control, Seq: uint64(n), NotBefore: 100, Expires: 1 << 40,
+			Target: events.Target{Kind: events.KindUser, Claim: "sub", Value: fmt.Sprint("user ", n), Issuers: issuers[:1]}}
+		s.Stage(denylist.Change{Records: []denylist.Record{r}})
+		if n%1000 == 999 {
+			mustCommit(b, s)
+		}
+	}
+}
+
 // BenchmarkOpen loads and verifies 1,000,000 identities.
 func BenchmarkOpen(b *testing.B) {
 	o := options(newPath(b))

@@ -55,9 +55,14 @@ func appendString[S ~string](b []byte, s S) []byte {
 }
 
 // appendRecord encodes all of a record but its id, stream and sequence, which
-// are its key.
+// are its key. It leaves room for a checksum.
 func appendRecord(b []byte, r *Record) []byte {
 	t := &r.Target
+	size := 64 + len(r.KeyID) + len(t.Realm) + len(t.Claim) + len(t.Value) + len(t.Identities)*len(events.Identity{})
+	for _, iss := range t.Issuers {
+		size += 2 + len(iss)
+	}
+	b = slices.Grow(b, size)
 	b = append(b, byte(max(slices.Index(kindCodes, t.Kind), 0)))
 	b = appendString(b, r.KeyID)
 	b = binary.AppendVarint(b, r.NotBefore)
@@ -71,14 +76,14 @@ func appendRecord(b []byte, r *Record) []byte {
 	b = appendString(b, t.Value)
 	b = append(b, t.Lifted[:]...)
 	b = binary.AppendUvarint(b, uint64(len(t.Identities)))
-	b = slices.Grow(b, len(t.Identities)*len(events.Identity{})+4)
 	for i := range t.Identities {
 		b = append(b, t.Identities[i][:]...)
 	}
 	return b
 }
 
-// decodeRecord is the inverse of appendRecord. It keeps no reference to b.
+// decodeRecord is the inverse of appendRecord. It keeps no reference to b, and
+// uses the room that r has for identities.
 func decodeRecord(b []byte, r *Record) error {
 	d := decoder{b: b}
 	t := &r.Target
@@ -91,10 +96,12 @@ func decodeRecord(b []byte, r *Record) error {
 	}
 	t.Claim, t.Value = d.string(), d.string()
 	copy(t.Lifted[:], d.bytes(len(t.Lifted)))
-	if n := d.count(len(events.Identity{})); n > 0 {
-		t.Identities = make([]events.Identity, n)
-		for i := range t.Identities {
-			copy(t.Identities[i][:], d.bytes(len(t.Identities[i])))
+	const size = len(events.Identity{})
+	if n := d.count(size); n > 0 {
+		ids := d.bytes(n * size)
+		t.Identities = slices.Grow(t.Identities[:0], n)
+		for i := range n {
+			t.Identities = append(t.Identities, events.Identity(ids[i*size:]))
 		}
 	}
 	if code == 0 || int(code) >= len(kindCodes) {

@@ -141,7 +141,8 @@ func (s *Set) reopen() error {
 	if err := s.store.open(); err != nil {
 		return s.judge(err)
 	}
-	st, err := s.store.verify(func(Record, account) {}, func(Parked) {})
+	nobody := reader{func(*Record, account) {}, func() {}}
+	st, err := s.store.verify(func(*state) {}, func() reader { return nobody }, func(Parked) {})
 	if err != nil {
 		return s.judge(err)
 	}

@@ -4,12 +4,16 @@ import (
 	"math"
 	"slices"
 	"sync/atomic"
+	"unsafe"
 
 	"github.com/rescind/rescind/events"
 )
 
-// never is a cutoff before every token.
-const never = math.MinInt64
+// Cutoffs before and behind every token.
+const (
+	never  = math.MinInt64
+	always = math.MaxInt64
+)
 
 // rule is what a rule says beside its key.
 type rule struct {
@@ -22,69 +26,81 @@ func ruleOf(r *Record) rule {
 	return rule{r.NotBefore, r.Expires, k.HasCutoff(), k.ComparesAuthTime()}
 }
 
-// cutoffs is the union of the rules on one key. What readers see are maxima,
-// each of which suffices for a hit by itself; so they need not be read at one
-// moment, and a rule that stands raises each of them at every moment.
+// cutoffs is the union of the rules on one key. What readers see are maxima, each
+// of which suffices for a hit by itself; so they need not be read at one moment,
+// and a rule that stands raises each of them at every moment. They lie in the
+// tables themselves: the writer copies them, and readers go by a copy that may be
+// the one before.
 type cutoffs struct {
 	// issued is the latest cutoff for iat, auth the latest for auth_time, and
-	// unissued the latest expiry, which decides on tokens without iat.
-	issued, auth, unissued atomic.Int64
-	// always is set while a rule without a cutoff stands.
-	always atomic.Bool
-	// rules is the writer's.
-	rules []rule
+	// unissued the latest expiry, which decides on tokens without iat. A rule
+	// without a cutoff is one behind every token.
+	issued, auth, unissued int64
+	_                      [8 - unsafe.Sizeof(uintptr(0))]byte // keeps them aligned in an array
+	// rules are the writer's, nil for one alone: the maxima say what it is.
+	rules *[]rule
 }
 
-func newCutoffs(r rule) *cutoffs {
-	c := &cutoffs{}
-	c.add(r)
+func cutoffsOf(r rule) cutoffs {
+	c := cutoffs{auth: never}
+	switch {
+	case !r.cutoff:
+		c.issued, c.unissued = always, always
+	default:
+		c.issued, c.unissued = r.notBefore, r.expires
+		if r.authTime {
+			c.auth = r.notBefore
+		}
+	}
 	return c
 }
 
+// alone is the only rule.
+func (c *cutoffs) alone() rule {
+	if c.issued == always {
+		return rule{}
+	}
+	return rule{notBefore: c.issued, expires: c.unissued, cutoff: true, authTime: c.auth != never}
+}
+
 func (c *cutoffs) add(r rule) {
-	c.rules = append(c.rules, r)
+	if c.rules == nil {
+		c.rules = &[]rule{c.alone()}
+	}
+	*c.rules = append(*c.rules, r)
 	c.summarise()
 }
 
 // remove takes one such rule away and tells whether any is left.
 func (c *cutoffs) remove(r rule) bool {
-	if i := slices.Index(c.rules, r); i >= 0 {
-		last := len(c.rules) - 1
-		c.rules[i] = c.rules[last]
-		c.rules = c.rules[:last]
+	if c.rules == nil {
+		return false
+	}
+	if i := slices.IndexFunc(*c.rules, func(o rule) bool { return cutoffsOf(o) == cutoffsOf(r) }); i >= 0 {
+		*c.rules = slices.Delete(*c.rules, i, i+1)
 		c.summarise()
 	}
-	return len(c.rules) > 0
+	return len(*c.rules) > 0
 }
 
 func (c *cutoffs) summarise() {
-	issued, auth, unissued, always := int64(never), int64(never), int64(never), false
-	for _, r := range c.rules {
-		if !r.cutoff {
-			always = true
-			continue
-		}
-		issued, unissued = max(issued, r.notBefore), max(unissued, r.expires)
-		if r.authTime {
-			auth = max(auth, r.notBefore)
-		}
+	sum := cutoffs{issued: never, auth: never, unissued: never}
+	for _, r := range *c.rules {
+		o := cutoffsOf(r)
+		sum.issued, sum.auth, sum.unissued = max(sum.issued, o.issued), max(sum.auth, o.auth), max(sum.unissued, o.unissued)
 	}
-	c.issued.Store(issued)
-	c.auth.Store(auth)
-	c.unissued.Store(unissued)
-	c.always.Store(always)
+	atomic.StoreInt64(&c.issued, sum.issued)
+	atomic.StoreInt64(&c.auth, sum.auth)
+	atomic.StoreInt64(&c.unissued, sum.unissued)
 }
 
 // hits says of all rules at once what events.Match says of each.
 func (c *cutoffs) hits(t *events.Token) bool {
-	if c.always.Load() {
-		return true
-	}
-	if t.AuthTime != 0 && t.AuthTime <= c.auth.Load() {
+	if t.AuthTime != 0 && t.AuthTime <= atomic.LoadInt64(&c.auth) {
 		return true
 	}
 	if t.IssuedAt == 0 {
-		return t.Expires <= c.unissued.Load()
+		return t.Expires <= atomic.LoadInt64(&c.unissued)
 	}
-	return t.IssuedAt <= c.issued.Load()
+	return t.IssuedAt <= atomic.LoadInt64(&c.issued)
 }

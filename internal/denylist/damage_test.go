@@ -251,6 +251,22 @@ func TestIntactFilesWithTheWrongContentAreFound(t *testing.T) {
 	}
 }
 
+// How many identities there are is a hint: whatever it says, the set is right.
+func TestAWrongNumberOfIdentitiesCostsNothing(t *testing.T) {
+	for _, n := range []uint64{0, 1, lists * listSize * 100, 1 << 62} {
+		path := newPath(t)
+		writeSample(t, path)
+		edit(t, path, func(tx *bolt.Tx) error {
+			meta := tx.Bucket([]byte("meta"))
+			state, err := denylist.WithIdentities(meta.Get([]byte("state")), n)
+			return errors.Join(err, meta.Put([]byte("state"), state))
+		})
+		if got, err := verdict(path); err != nil || got != fmt.Sprint("position ", lists) {
+			t.Errorf("%d: %q, %v", n, got, err)
+		}
+	}
+}
+
 func TestAFileOfAnotherFleetIsPutAside(t *testing.T) {
 	path := newPath(t)
 	id := writeSample(t, path)

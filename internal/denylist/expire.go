@@ -112,8 +112,8 @@ func (s *Set) volatile(keep func(*Record) bool) (out []Record) {
 		if b == nil {
 			continue
 		}
-		for _, r := range b.records {
-			if keep(&r) {
+		for id, u := range b.records {
+			if r := u.record(id); keep(&r) {
 				out = append(out, r)
 			}
 		}

@@ -29,18 +29,30 @@ func DecodeState(b []byte) ([]byte, error) {
 	return s.encode(), nil
 }
 
-// TableBytes is what the table of identities occupies.
-func (s *Set) TableBytes() int { return 20 * len(s.index.identities.slots.Load().tags) }
-
 // Probes is how many tags Check reads to find that an identity is not listed.
 func (s *Set) Probes(id events.Identity) (n int) {
-	table := s.index.identities.slots.Load()
-	if table == nil {
+	all := s.index.identities.once.segments.Load()
+	if all == nil {
 		return 0
 	}
-	for i := table.home(s.index.hash((*[32]byte)(&id)).tag); ; i = (i + 1) % len(table.tags) {
-		if n++; table.tags[i].Load() == tagFree {
+	k := s.index.hash((*[32]byte)(&id))
+	slots := all.each[k.segment()].Load()
+	if slots == nil {
+		return 0
+	}
+	for i := slots.home(k.tag()); ; i = (i + 1) % len(slots.tags) {
+		if n++; slots.tags[i].Load() == tagFree {
 			return n
 		}
 	}
+}
+
+// WithIdentities gives a state that says how many identities the set has.
+func WithIdentities(state []byte, n uint64) ([]byte, error) {
+	s, err := decodeState(state)
+	if err != nil {
+		return nil, err
+	}
+	s.identities = n
+	return s.encode(), nil
 }

@@ -12,14 +12,13 @@ import (
 // index is what Check reads: tables of what stands. It has one writer at a
 // time and any number of readers.
 type index struct {
-	seed maphash.Seed
-	// identities counts, for each identity, the events that list it.
-	identities table[uint32]
+	seed       maphash.Seed
+	identities listed
 	// claims are the names on which there are rules; the list is replaced, never
 	// changed.
 	claims atomic.Pointer[[]*claimRules]
 	// issuers and all are the issuer rules.
-	issuers table[*cutoffs]
+	issuers table[cutoffs]
 	all     atomic.Pointer[cutoffs]
 	// rules is how many rules stand.
 	rules int
@@ -29,12 +28,12 @@ type index struct {
 // are not.
 type claimRules struct {
 	name       string
-	bound, any table[*cutoffs]
+	bound, any table[cutoffs]
 }
 
 // hits tells whether anything that stands hits the token.
 func (x *index) hits(t *events.Token) bool {
-	if x.identities.slots.Load() != nil && x.identities.find(x.hash((*[32]byte)(&t.Identity))) != nil {
+	if !x.identities.once.empty() && x.identities.once.find(x.hash((*[32]byte)(&t.Identity))) != nil {
 		return true
 	}
 	return x.claimHits(t) || x.issuerHits(t)
@@ -50,10 +49,10 @@ func (x *index) claimHits(t *events.Token) bool {
 		if !ok {
 			continue
 		}
-		if c.any.slots.Load() != nil && ruleHits(&c.any, x.hashPair(events.Key{}, key), t) {
+		if !c.any.empty() && ruleHits(&c.any, x.hashPair(events.Key{}, key), t) {
 			return true
 		}
-		if c.bound.slots.Load() != nil && ruleHits(&c.bound, x.hashPair(issuerKey(t), key), t) {
+		if !c.bound.empty() && ruleHits(&c.bound, x.hashPair(issuerKey(t), key), t) {
 			return true
 		}
 	}
@@ -64,12 +63,12 @@ func (x *index) issuerHits(t *events.Token) bool {
 	if c := x.all.Load(); c != nil && c.hits(t) {
 		return true
 	}
-	return x.issuers.slots.Load() != nil && ruleHits(&x.issuers, x.hashPair(issuerKey(t), events.Key{}), t)
+	return !x.issuers.empty() && ruleHits(&x.issuers, x.hashPair(issuerKey(t), events.Key{}), t)
 }
 
-func ruleHits(rules *table[*cutoffs], k hashed, t *events.Token) bool {
+func ruleHits(rules *table[cutoffs], k hashed, t *events.Token) bool {
 	c := rules.find(k)
-	return c != nil && (*c).hits(t)
+	return c != nil && c.hits(t)
 }
 
 // issuerKey is the key of the token's issuer, also of a Token that was put
@@ -82,11 +81,7 @@ func issuerKey(t *events.Token) events.Key {
 }
 
 func (x *index) hash(key *[32]byte) hashed {
-	tag := maphash.Bytes(x.seed, key[:])
-	if tag < firstTag {
-		tag += firstTag
-	}
-	return hashed{tag, binary.LittleEndian.Uint64(key[8:]) ^ binary.LittleEndian.Uint64(key[24:])}
+	return hashed{maphash.Bytes(x.seed, key[:]), binary.LittleEndian.Uint64(key[8:]) ^ binary.LittleEndian.Uint64(key[24:])}
 }
 
 func (x *index) hashPair(issuer, claim events.Key) hashed {
@@ -96,16 +91,6 @@ func (x *index) hashPair(issuer, claim events.Key) hashed {
 	return x.hash(&key)
 }
 
-// listed counts the identities that are refused by identity already.
-func (x *index) listed(ids []events.Identity) (n int) {
-	for i := range ids {
-		if x.identities.find(x.hash((*[32]byte)(&ids[i]))) != nil {
-			n++
-		}
-	}
-	return n
-}
-
 // apply adds the effect of a record that is no lift.
 func (x *index) apply(r *Record) {
 	if r.Target.Kind.Mechanism() != events.ByIdentity {
@@ -113,13 +98,19 @@ func (x *index) apply(r *Record) {
 		x.eachRule(r, x.addRule)
 		return
 	}
-	for i := range r.Target.Identities {
-		k := x.hash((*[32]byte)(&r.Target.Identities[i]))
-		if n := x.identities.find(k); n != nil {
-			*n++
-		} else {
-			x.identities.insert(k, 1)
+	if len(r.Target.Identities) > 0 {
+		x.eachHash(r.Target.Identities, x.identities.add)
+	}
+}
+
+// eachHash calls fn with the hashes of identities, some at a time.
+func (x *index) eachHash(ids []events.Identity, fn func(some []hashed)) {
+	var some [together]hashed
+	for ids := range slices.Chunk(ids, together) {
+		for i := range ids {
+			some[i] = x.hash((*[32]byte)(&ids[i]))
 		}
+		fn(some[:len(ids)])
 	}
 }
 
@@ -131,18 +122,16 @@ func (x *index) unapply(r *Record) {
 		x.eachRule(r, x.removeRule)
 		return
 	}
-	for i := range r.Target.Identities {
-		k := x.hash((*[32]byte)(&r.Target.Identities[i]))
-		n := x.identities.find(k)
-		if *n--; *n == 0 {
+	x.eachHash(r.Target.Identities, func(some []hashed) {
+		for _, k := range some {
 			x.identities.remove(k)
 		}
-	}
+	})
 }
 
 // eachRule calls change for each table and key under which the rule is found;
 // for a rule on every issuer the table is nil.
-func (x *index) eachRule(r *Record, change func(*table[*cutoffs], hashed, rule)) {
+func (x *index) eachRule(r *Record, change func(*table[cutoffs], hashed, rule)) {
 	t, what := &r.Target, ruleOf(r)
 	if t.Kind.Mechanism() == events.ByIssuer {
 		if len(t.Issuers) == 0 {
@@ -162,30 +151,31 @@ func (x *index) eachRule(r *Record, change func(*table[*cutoffs], hashed, rule))
 	}
 }
 
-func (x *index) addRule(rules *table[*cutoffs], k hashed, r rule) {
+func (x *index) addRule(rules *table[cutoffs], k hashed, r rule) {
 	if rules == nil {
 		if c := x.all.Load(); c != nil {
 			c.add(r)
 		} else {
-			x.all.Store(newCutoffs(r))
+			c := cutoffsOf(r)
+			x.all.Store(&c)
 		}
 		return
 	}
 	if c := rules.find(k); c != nil {
-		(*c).add(r)
+		c.add(r)
 	} else {
-		rules.insert(k, newCutoffs(r))
+		rules.insert(k, cutoffsOf(r))
 	}
 }
 
-func (x *index) removeRule(rules *table[*cutoffs], k hashed, r rule) {
+func (x *index) removeRule(rules *table[cutoffs], k hashed, r rule) {
 	if rules == nil {
 		if !x.all.Load().remove(r) {
 			x.all.Store(nil)
 		}
 		return
 	}
-	if !(*rules.find(k)).remove(r) {
+	if !rules.find(k).remove(r) {
 		rules.remove(k)
 	}
 }
@@ -231,4 +221,4 @@ func (x *index) compact() {
 }
 
 // len is how many identities and rules stand.
-func (x *index) len() int { return x.identities.len() + x.rules }
+func (x *index) len() int { return x.identities.once.len() + x.rules }

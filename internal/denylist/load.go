@@ -6,6 +6,8 @@ import (
 	"os"
 
 	bolt "go.etcd.io/bbolt"
+
+	"github.com/rescind/rescind/events"
 )
 
 // openFile opens the set's file and loads it, or fills a new one. On failure
@@ -53,10 +55,14 @@ func (s *Set) initialise() error {
 
 // load fills the empty set from its file, and finds all that is wrong with it.
 func (s *Set) load() error {
-	st, err := s.store.verify(func(r Record, a account) { s.restore(&r, a) }, s.parking.restore)
+	var fill *filler
+	st, err := s.store.verify(func(st *state) {
+		fill = s.index.identities.fill(int(min(st.identities, s.store.roomForIdentities())))
+	}, func() reader { return s.reader(fill.gatherer()) }, s.parking.restore)
 	if err != nil {
 		return err
 	}
+	fill.done()
 	if st.fleet != s.o.Fleet {
 		return damaged("it belongs to fleet %q", string(st.fleet))
 	}
@@ -68,7 +74,25 @@ func (s *Set) load() error {
 	s.cursors, s.durable = maps.Clone(st.cursors), st.cursors
 	s.observed, s.committed, s.attempted = st.observed, st.records, st.records
 	s.settleLifted()
-	return nil
+	return s.store.remap()
+}
+
+// reader restores records. Lifts take effect once all are known.
+func (s *Set) reader(g *gatherer) reader {
+	restore := func(r *Record, a account) (lists bool) {
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		if _, ok := s.known[r.ID]; ok {
+			return false
+		}
+		lists = r.Target.Kind.Mechanism() == events.ByIdentity
+		return s.addLocked(r, a, !lists) && lists
+	}
+	return reader{func(r *Record, a account) {
+		if restore(r, a) {
+			s.index.eachHash(r.Target.Identities, g.add)
+		}
+	}, g.end}
 }
 
 // settleLifted takes away what was loaded before the lift that names it.
@@ -85,60 +109,12 @@ func (s *Set) settleLifted() {
 // out what is observed, which only the file knows.
 func (s *Set) stateLocked() *state {
 	st := &state{format: format, fleet: s.o.Fleet, identity: s.identity, created: s.created,
-		synced: s.synced, refused: s.parking.refused, cursors: maps.Clone(s.cursors), parked: s.parking.account}
+		synced: s.synced, refused: s.parking.refused, identities: uint64(s.index.identities.once.len()),
+		cursors: maps.Clone(s.cursors), parked: s.parking.account}
 	for _, a := range s.hours {
 		st.records.add(a)
 	}
 	return st
-}
-
-// verify reads all of the file and compares it with its state. restore and park
-// are called with what it holds before it is known to be right.
-func (s *store) verify(restore func(Record, account), park func(Parked)) (st *state, err error) {
-	err = s.view(func(tx *bolt.Tx) error {
-		if err := s.checkStructure(tx); err != nil {
-			return err
-		}
-		if st, err = readState(tx); err != nil {
-			return err
-		}
-		var records, parked, observed account
-		err := eachRecord(tx, func(r Record) error {
-			a := r.account()
-			records.add(a)
-			restore(r, a)
-			return nil
-		})
-		if err != nil {
-			return err
-		}
-		if err := eachParked(tx, func(p Parked, a account) { parked.add(a); park(p) }); err != nil {
-			return err
-		}
-		if err := eachObserved(tx, func(_ Observed, a account) { observed.add(a) }); err != nil {
-			return err
-		}
-		if records != st.records || parked != st.parked || observed != st.observed {
-			return damaged("it does not hold what its state says")
-		}
-		return nil
-	})
-	return st, err
-}
-
-// checkStructure makes sure that reading through bbolt ends, and that bbolt
-// will not write over what is in use.
-func (s *store) checkStructure(tx *bolt.Tx) error {
-	if err := checkPages(tx, s.file); err != nil {
-		return damaged("%v", err)
-	}
-	var first error
-	for err := range tx.Check() {
-		if first == nil {
-			first = damaged("%v", err)
-		}
-	}
-	return first
 }
 
 func readState(tx *bolt.Tx) (*state, error) {

@@ -176,19 +176,10 @@ func (m *model) clone() *model {
 	return c
 }
 
-func (m *model) stage(r denylist.Record) (isNew bool, listed int) {
-	if _, ok := m.known[r.ID]; ok {
-		return false, 0
+func (m *model) stage(r denylist.Record) {
+	if _, ok := m.known[r.ID]; !ok {
+		m.known[r.ID] = r
 	}
-	for _, identity := range r.Target.Identities {
-		if slices.ContainsFunc(m.standing(), func(o denylist.Record) bool {
-			return slices.Contains(o.Target.Identities, identity)
-		}) {
-			listed++
-		}
-	}
-	m.known[r.ID] = r
-	return true, listed
 }
 
 func (m *model) standing() (out []denylist.Record) {

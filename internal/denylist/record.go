@@ -90,14 +90,19 @@ func (a account) String() string {
 
 // accountOf is the account of one thing that is kept under key as value.
 func accountOf(key, value []byte) account {
-	h := sha256.New()
-	var n [8]byte
-	binary.BigEndian.PutUint64(n[:], uint64(len(key)))
-	h.Write(n[:])
-	h.Write(key)
-	h.Write(value)
-	d := h.Sum(nil)
-	return account{1, [2]uint64{binary.BigEndian.Uint64(d), binary.BigEndian.Uint64(d[8:])}}
+	var b [512]byte
+	binary.BigEndian.PutUint64(b[:], uint64(len(key)))
+	d := [sha256.Size]byte{}
+	if n := 8 + len(key) + len(value); n <= len(b) {
+		d = sha256.Sum256(append(append(b[:8], key...), value...))
+	} else {
+		h := sha256.New()
+		h.Write(b[:8])
+		h.Write(key)
+		h.Write(value)
+		h.Sum(d[:0])
+	}
+	return account{1, [2]uint64{binary.BigEndian.Uint64(d[:]), binary.BigEndian.Uint64(d[8:])}}
 }
 
 // account is the record's contribution to the digest: its id and content, not

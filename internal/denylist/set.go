@@ -7,6 +7,7 @@ import (
 	"hash/maphash"
 	"log/slog"
 	"maps"
+	"slices"
 	"sync"
 	"time"
 
@@ -221,6 +222,13 @@ func (s *Set) Known() int {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return len(s.known)
+}
+
+// Lifted gives the events that known lifts name, known or not.
+func (s *Set) Lifted() []events.EventID {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return slices.Collect(maps.Keys(s.lifts))
 }
 
 // Digest is 32 hex digits over the known events, less those whose hour has

@@ -24,31 +24,21 @@ type Change struct {
 	Synced bool
 }
 
-// Staged says what became of one record.
-type Staged struct {
-	// New is false when the event was known. It then changes nothing, under
-	// whatever sequence it came.
-	New bool
-	// Listed is how many of the record's identities other standing events had
-	// listed before.
-	Listed int
-}
-
-// Stage takes a Change and says what became of each of its records, in their
-// order. When it returns, Check goes by it; the next Commit makes it durable.
+// Stage takes a Change. When it returns, Check goes by it; the next Commit makes
+// it durable. A record of an event that is known changes nothing, under whatever
+// sequence it comes.
 //
 // An event to park that finds no room is not kept, though the position moves on:
 // ParkedRefused then rises, and the caller must not call the set complete.
 //
 // Stage panics on a record, parked event or cursor whose stream or kind is none
 // of those in package events: the file has no number for it.
-func (s *Set) Stage(c Change) []Staged {
+func (s *Set) Stage(c Change) {
 	c.check()
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	out := make([]Staged, len(c.Records))
 	for i := range c.Records {
-		out[i] = s.stageLocked(&c.Records[i])
+		s.stageLocked(&c.Records[i])
 	}
 	maps.Copy(s.cursors, c.Cursors)
 	s.parkLocked(c.Park, c.Unpark)
@@ -57,7 +47,6 @@ func (s *Set) Stage(c Change) []Staged {
 	}
 	s.synced = s.synced || c.Synced
 	s.staged.changed = s.staged.changed || c.Synced || len(c.Cursors) > 0 || len(c.Park) > 0
-	return out
 }
 
 func (c *Change) check() {
@@ -80,43 +69,37 @@ func (c *Change) check() {
 	}
 }
 
-func (s *Set) stageLocked(r *Record) Staged {
+func (s *Set) stageLocked(r *Record) {
 	if _, ok := s.known[r.ID]; ok {
-		return Staged{}
+		return
 	}
-	st := Staged{New: true, Listed: s.index.listed(r.Target.Identities)}
-	s.staged.records[r.ID] = *r
-	s.addLocked(r, r.account())
+	content := appendRecord(nil, r)
+	s.staged.records[r.ID] = unwritten{placeOf(r), content}
+	s.addLocked(r, accountOf(r.ID[:], content), true)
 	if r.isLift() {
 		s.settleLocked(r.Target.Lifted)
 		s.index.compact()
 	}
-	return st
 }
 
-// addLocked makes an event known that was not, and gives it its effect unless
-// it is lifted already. Staging and loading both end here.
-func (s *Set) addLocked(r *Record, a account) {
+// addLocked makes an event known that was not, and tells whether it is to have
+// its effect: it does not while it is lifted. apply gives it that; a caller who
+// says no does so itself. Staging and loading both end here.
+func (s *Set) addLocked(r *Record, a account, apply bool) (applied bool) {
 	p := placeOf(r)
 	if p.lift {
 		s.lifts[r.Target.Lifted]++
 	} else if s.lifts[r.ID] == 0 {
-		s.index.apply(r)
 		p.applied = true
+		if apply {
+			s.index.apply(r)
+		}
 	}
 	s.known[r.ID] = p
 	total := s.hours[p.hour]
 	total.add(a)
 	s.hours[p.hour] = total
-}
-
-// restore takes a record from the file. Lifts take effect once all are known.
-func (s *Set) restore(r *Record, a account) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if _, ok := s.known[r.ID]; !ok {
-		s.addLocked(r, a)
-	}
+	return p.applied
 }
 
 // settleLocked makes the index agree with whether the event stands. When the
@@ -154,12 +137,12 @@ func (s *Set) settleAll() {
 
 // recordLocked finds a known event's record where it is now.
 func (s *Set) recordLocked(id events.EventID, p place) (Record, error) {
-	if r, ok := s.staged.records[id]; ok {
-		return r, nil
+	if u, ok := s.staged.records[id]; ok {
+		return u.record(id), nil
 	}
 	if s.inflight != nil {
-		if r, ok := s.inflight.records[id]; ok {
-			return r, nil
+		if u, ok := s.inflight.records[id]; ok {
+			return u.record(id), nil
 		}
 	}
 	if s.store == nil {

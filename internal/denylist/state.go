@@ -12,7 +12,7 @@ import (
 )
 
 // format is the version of everything that is kept in a file.
-const format = 1
+const format = 2
 
 // stateMagic begins the state, so that it can be found in a damaged file.
 const stateMagic = "rescind denylist state\x00"
@@ -37,7 +37,9 @@ type state struct {
 	synced  bool
 	// refused is how many unreadable events did not fit.
 	refused uint64
-	cursors map[events.Stream]Cursor
+	// identities is about how many stand: what is taken on loading is as large.
+	identities uint64
+	cursors    map[events.Stream]Cursor
 	// records, parked and observed account for the file's content.
 	records, parked, observed account
 }
@@ -50,6 +52,7 @@ func (s *state) encode() []byte {
 	b = binary.AppendVarint(b, s.created)
 	b = append(b, flag(s.synced))
 	b = binary.AppendUvarint(b, s.refused)
+	b = binary.AppendUvarint(b, s.identities)
 	b = binary.AppendUvarint(b, uint64(len(s.cursors)))
 	for _, stream := range slices.Sorted(maps.Keys(s.cursors)) {
 		c := s.cursors[stream]
@@ -88,7 +91,7 @@ func decodeState(sealed []byte) (*state, error) {
 		return s, nil
 	}
 	s.fleet, s.identity = events.Fleet(d.string()), d.string()
-	s.created, s.synced, s.refused = d.varint(), d.byte() != 0, d.uvarint()
+	s.created, s.synced, s.refused, s.identities = d.varint(), d.byte() != 0, d.uvarint(), d.uvarint()
 	for range d.count(1) {
 		stream, err := streamOf(d.byte())
 		if err != nil {

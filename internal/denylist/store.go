@@ -168,6 +168,25 @@ func (s *store) abandon() {
 	s.db, s.file = nil, nil
 }
 
+// roomForIdentities is how many the file can hold at the most: a state that lies
+// must not make us take more memory than that needs.
+func (s *store) roomForIdentities() uint64 {
+	info, err := s.file.Stat()
+	if err != nil {
+		return 0
+	}
+	return uint64(info.Size()) / uint64(len(events.Identity{}))
+}
+
+// remap closes the file and opens it again. The pages that were read through
+// bbolt's mapping would go on counting as the process's memory.
+func (s *store) remap() error {
+	if err := s.close(); err != nil {
+		return err
+	}
+	return s.open()
+}
+
 func (s *store) close() error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -218,32 +237,27 @@ func (p place) key(id events.EventID) []byte {
 	return append(binary.BigEndian.AppendUint64(nil, p.seq), id[:]...)
 }
 
-func putRecord(b *bolt.Bucket, p place, r *Record) error {
-	key := p.key(r.ID)
-	return b.Put(key, seal(key, appendRecord(nil, r)))
-}
-
-// readRecord decodes what lies under key in the bucket called name.
-func readRecord(name, key, sealed []byte, r *Record) error {
+// readRecord decodes what lies under key in the bucket called name into a new r,
+// and gives its encoding.
+func readRecord(name, key, sealed []byte, r *Record) (content []byte, err error) {
 	if len(name) != 5 || len(key) != 8+len(r.ID) {
-		return damaged("a record lies under a key of the wrong length")
+		return nil, damaged("a record lies under a key of the wrong length")
 	}
-	value, err := unseal(key, sealed)
-	if err != nil {
-		return damaged("record: %v", err)
+	if content, err = unseal(key, sealed); err != nil {
+		return nil, damaged("record: %v", err)
 	}
 	if r.Stream, err = streamOf(name[4]); err != nil {
-		return damaged("record: %v", err)
+		return nil, damaged("record: %v", err)
 	}
 	r.Seq = binary.BigEndian.Uint64(key)
 	copy(r.ID[:], key[8:])
-	if err := decodeRecord(value, r); err != nil {
-		return damaged("record: %v", err)
+	if err := decodeRecord(content, r); err != nil {
+		return nil, damaged("record: %v", err)
 	}
 	if hourOf(r.Expires) != hour(binary.BigEndian.Uint32(name)) {
-		return damaged("a record lies under the wrong hour")
+		return nil, damaged("a record lies under the wrong hour")
 	}
-	return nil
+	return content, nil
 }
 
 // eachRecord calls fn with every record of the file, in the order of hours.
@@ -267,7 +281,7 @@ func eachRecordIn(root *bolt.Bucket, name []byte, fn func(Record) error) error {
 	}
 	return b.ForEach(func(key, sealed []byte) error {
 		var r Record
-		if err := readRecord(name, key, sealed, &r); err != nil {
+		if _, err := readRecord(name, key, sealed, &r); err != nil {
 			return err
 		}
 		return fn(r)
@@ -285,7 +299,8 @@ func (s *store) record(id events.EventID, p place) (r Record, err error) {
 		if sealed == nil {
 			return damaged("a record is missing")
 		}
-		return readRecord(p.bucketName(), p.key(id), sealed, &r)
+		_, err := readRecord(p.bucketName(), p.key(id), sealed, &r)
+		return err
 	})
 	return r, err
 }

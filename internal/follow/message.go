@@ -58,7 +58,14 @@ type Batch struct {
 	Messages []Message
 	// Complete tells that the stream had nothing behind them at that time.
 	Complete bool
+	// Keys is what the messages were opened with. A Stream does not look at it.
+	Keys *events.KeySet
 }
 
 // Fetch asks for the stream's messages from From on.
-type Fetch struct{ From uint64 }
+type Fetch struct {
+	From uint64
+	// Anew says that only a read that begins after now will do. Without it, one
+	// that began when the read before it had ended will do too.
+	Anew bool
+}

@@ -41,7 +41,7 @@ func (s *simulation) settle() {
 		}
 	}
 	s.live, s.marks, s.replicas = nil, nil, nil
-	if s.fetch != nil {
+	if s.reader.fetch != nil {
 		s.read(0)
 	}
 	s.reconnect()

@@ -55,7 +55,7 @@ type simulation struct {
 	marks    []events.Watermark
 
 	f       *Stream
-	fetch   *Fetch
+	reader  simulatedReader
 	fetches int
 	// broken is set while the stream has gone back and the follower's connection
 	// has not noticed yet.
@@ -99,16 +99,20 @@ func (s *simulation) act() {
 		}
 	case n < 70:
 		s.perform("tick", s.f.Tick())
-	case n < 84:
+	case n < 76:
 		s.read(s.rand.IntN(4))
+	case n < 84:
+		s.answer(1 + s.rand.IntN(3))
 	case n < 88 && s.spoofing:
 		s.spoof()
 	case n < 88:
 		s.logf("restart from %d", s.stored.Seq)
-		s.f, s.fetch, s.live = New(s.stored, s.ordered, s.known), nil, nil
+		s.f, s.reader, s.live = New(s.stored, s.ordered, s.known), simulatedReader{}, nil
 		s.reached = s.stored.Seq
 	case n < 90:
 		s.reconnect()
+	case n < 92:
+		s.outage()
 	default:
 		s.damage()
 	}
@@ -189,34 +193,6 @@ func (s *simulation) reconnect() {
 	s.perform("reconnected", s.f.Reconnected())
 }
 
-// read ends the read under way: 0 fails, 1 is answered by a replica that lags, 2
-// in part, 3 in full.
-func (s *simulation) read(how int) {
-	if s.fetch == nil {
-		return
-	}
-	from, src := s.fetch.From, s.stream
-	s.fetch = nil
-	if how == 0 {
-		s.f.Failed()
-		return
-	}
-	if how == 1 && len(s.replicas) > 0 {
-		src = s.replicas[s.rand.IntN(len(s.replicas))]
-	}
-	b := Batch{Complete: true}
-	for seq := max(from, src.first); seq <= src.last; seq++ {
-		if m, ok := src.msgs[seq]; ok {
-			b.Messages = append(b.Messages, m)
-		}
-	}
-	if n := len(b.Messages); how == 2 && n > 1 {
-		b.Messages, b.Complete = b.Messages[:1+s.rand.IntN(n-1)], false
-	}
-	s.logf("read from %d: %d messages, complete %v", from, len(b.Messages), b.Complete)
-	s.perform("fetched", s.f.Fetched(b))
-}
-
 // damage does to the stream what power cuts, operators and time do. What was
 // taken out of it is published again in the end, and not put back in its place.
 func (s *simulation) damage() {
@@ -254,11 +230,49 @@ func (s *simulation) damage() {
 	s.logf("damaged: %d to %d, epoch %s", l.first, l.last, l.epoch)
 }
 
+// outage is a coincidence that the other actions seldom make: a server answers in
+// part, loses its tail, and is back with others in its place, before the answer
+// is taken.
+func (s *simulation) outage() {
+	for range 3 {
+		s.store(s.message())
+	}
+	s.hearNow()
+	s.answer(2)
+	s.answer(3)
+	l := &s.stream
+	for n := s.rand.IntN(4); n > 0 && l.last > l.first; n-- {
+		delete(l.msgs, l.last)
+		l.last--
+		s.goBack()
+	}
+	for range s.rand.IntN(4) {
+		s.store(s.message())
+	}
+	s.logf("outage: %d to %d", l.first, l.last)
+	for _, what := range s.rand.Perm(4) {
+		switch what {
+		case 0:
+			s.reconnect()
+		case 1:
+			s.hearNow()
+		default:
+			s.read(3)
+		}
+		s.honest()
+	}
+}
+
+func (s *simulation) hearNow() {
+	s.marks = append(s.marks, s.stream.mark())
+	s.hear(len(s.marks) - 1)
+}
+
 // goBack notes that sequences are used again from here on. The server that did it
-// was away: a read under way fails.
+// was away: a read under way fails, but for what it has answered.
 func (s *simulation) goBack() {
 	s.broken, s.replicas = true, nil
-	s.read(0)
+	s.lostServer()
 }
 
 // perform does what a Step says, as an owner does.
@@ -283,10 +297,6 @@ func (s *simulation) perform(what string, step Step) {
 		s.stored = step.Cursor
 	}
 	if step.Fetch != nil {
-		if s.fetch != nil {
-			s.t.Error("two reads at a time")
-		}
-		s.fetch = step.Fetch
-		s.fetches++
+		s.begin(step.Fetch)
 	}
 }

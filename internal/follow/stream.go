@@ -101,6 +101,9 @@ func (s *Stream) Covers(w events.Watermark) bool {
 // one that failed.
 func (s *Stream) Tick() Step { return s.finish(Step{}) }
 
+// Due tells that a Tick would start a read.
+func (s *Stream) Due() bool { return s.wanted && s.reading == nil }
+
 // Reconnected is called when messages may have been lost on the way: after a
 // reconnect or a slow consumer's drop.
 func (s *Stream) Reconnected() Step {
@@ -164,7 +167,6 @@ func (s *Stream) Fetched(b Batch) Step {
 	if r.behind && r.unsure {
 		return s.finish(step) // it may be of another stream: read it again
 	}
-	s.wanted = s.wanted || !b.Complete
 	msgs, seen := b.Messages, false
 	if !r.outdated {
 		var why string
@@ -189,6 +191,9 @@ func (s *Stream) Fetched(b Batch) Step {
 		s.wanted = true // a replica that lags answered: the next Tick asks again
 		step.Cursor = s.cur
 		return step
+	}
+	if !b.Complete && !adding {
+		return s.goOn(step)
 	}
 	return s.finish(step)
 }
@@ -377,20 +382,40 @@ func (s *Stream) judgeEnd(w events.Watermark) {
 	}
 }
 
-// finish adds the read that is wanted, if none is under way, and the cursor.
+// finish adds the read that is wanted, if none is under way, and the cursor. What
+// asked for it came up by now, so the read begins after now.
 func (s *Stream) finish(step Step) Step {
 	step.Cursor = s.cur
-	if !s.wanted || s.reading != nil {
-		return step
+	if s.wanted && s.reading == nil {
+		s.wanted = false
+		step.Fetch = s.begin(true)
 	}
-	r := &reading{from: s.cur, behind: s.stuck}
+	return step
+}
+
+// goOn adds the read that goes on where one was cut short. It may show the stream
+// as it was when that one ended, so what asked for a read meanwhile still does.
+func (s *Stream) goOn(step Step) Step {
+	if s.unverified {
+		s.wanted = true
+		return s.finish(step)
+	}
+	step.Cursor = s.cur
+	step.Fetch = s.begin(false)
+	return step
+}
+
+// begin notes that a read is under way. It goes on behind the event at the
+// position only when that one has just been seen.
+func (s *Stream) begin(anew bool) *Fetch {
+	r := &reading{from: s.cur, behind: s.stuck && !s.unverified}
 	if r.behind {
 		r.from.Hash = [sha256.Size]byte{}
 	}
-	s.reading, s.wanted, s.stuck = r, false, false
-	step.Fetch = &Fetch{From: r.from.Seq}
+	s.reading, s.stuck = r, false
+	f := &Fetch{From: r.from.Seq, Anew: anew}
 	if !r.from.anchored() {
-		step.Fetch.From = r.from.Seq + 1
+		f.From++
 	}
-	return step
+	return f
 }

@@ -288,6 +288,40 @@ func TestReadBehindTheAnchorIsNotBelievedAfterAReconnect(t *testing.T) {
 	o.do(o.Fetched(Batch{Complete: true, Messages: []Message{event(40, 13), event(41, 14)}})).want("of another", 2, 10, 11, true)
 }
 
+func TestOnlyAReadThatGoesOnMayHaveBegunEarlier(t *testing.T) {
+	o := at(t, 13, false)
+	part := func(last uint64) Batch { return Batch{Messages: span(o.Cursor().Seq, last)} }
+	want := func(what string, from uint64, anew bool) {
+		t.Helper()
+		if f := o.step.Fetch; f == nil || f.From != from || f.Anew != anew {
+			t.Errorf("%s: fetch %+v, want from %d, anew %v", what, f, from, anew)
+		}
+	}
+	o.do(o.Watermark(mark("e", 11, 30)))
+	want("a watermark asks", 13, true)
+	o.do(o.Fetched(part(15)))
+	want("it goes on", 15, false)
+	o.do(o.Reconnected())
+	o.do(o.Fetched(part(19)))
+	want("after a reconnect", 19, true)
+	o.do(o.Fetched(part(21)))
+	want("verified again", 21, false)
+	o.do(o.Live(unreadable(41, 41, events.ErrUnknownKey)))
+	o.do(o.Fetched(part(23)))
+	want("it goes on past a live message", 23, false)
+	o.do(o.Fetched(Batch{Complete: true, Messages: span(23, 30)}))
+	want("what came live may lie behind the last read", 30, true)
+	o.do(o.Fetched(Batch{Complete: true, Messages: span(30, 30)})).want("nothing more", 0, 30, -1, false)
+}
+
+func TestReadBehindAnAnchorIsNotTakenForTheAnchorAfterAReconnect(t *testing.T) {
+	o := at(t, 13, false)
+	o.do(o.Watermark(mark("e", 11, 15)))
+	o.do(o.Reconnected())
+	o.do(o.Fetched(Batch{Messages: span(13, 13)})).want("the anchor alone, from before", 0, 13, 13, false)
+	o.do(o.Fetched(Batch{Messages: span(13, 13)})).want("the anchor alone", 0, 13, 14, false)
+}
+
 func TestPositionInAnEmptyStreamIsVerifiedByAWatermark(t *testing.T) {
 	o := follower(t, at(t, 13, false).Cursor(), false)
 	o.do(o.Tick())

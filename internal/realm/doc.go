@@ -6,8 +6,9 @@
 //
 // [New] makes [Realms] from configuration. [Realms.Verify] takes an access
 // token, [Realms.VerifyRefresh] a refresh token, and [Realms.VerifySignature]
-// a token that is to be revoked, whatever its times say. [Realms.Close] ends
-// what runs in the background.
+// a token that is to be revoked, whatever its times say. [Realms.VerifyAgain]
+// judges a token that Verify accepted before, for whoever keeps those. [Realms.Close]
+// ends what runs in the background.
 //
 // # What a verified token is
 //

@@ -71,29 +71,31 @@ func newKeySource(fetch loader, t timing, now func() time.Time, log *slog.Logger
 	return s
 }
 
-// find gives the keys to try for a token. A key that is not there may be new, so
-// the set is loaded once more, at the bounded rate, before ErrUnknownKey.
-func (s *keySource) find(ctx context.Context, kid, alg string) ([]jwt.VerificationKey, error) {
-	snap, err := s.snapshot(ctx)
+// find gives the keys to try for a token, and the set that they are of. A key
+// that is not there may be new, so the set is loaded once more, at the bounded
+// rate, before ErrUnknownKey.
+func (s *keySource) find(ctx context.Context, now time.Time, kid, alg string) (*keySet, []jwt.VerificationKey, error) {
+	snap, err := s.snapshot(ctx, now)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	if keys, ok := snap.keys.find(kid, alg); ok {
-		return keys, nil
+		return snap.keys, keys, nil
 	}
 	if err := s.renew(ctx); err != nil {
-		return nil, err
+		return nil, nil, err
 	}
-	if keys, ok := s.current.Load().keys.find(kid, alg); ok {
-		return keys, nil
+	set := s.current.Load().keys
+	if keys, ok := set.find(kid, alg); ok {
+		return set, keys, nil
 	}
-	return nil, ErrUnknownKey
+	return nil, nil, ErrUnknownKey
 }
 
 // snapshot gives the key set to use now. Keys past their age are used only after
 // an attempt to renew them has failed not long ago.
-func (s *keySource) snapshot(ctx context.Context) (*snapshot, error) {
-	snap, now := s.current.Load(), s.now()
+func (s *keySource) snapshot(ctx context.Context, now time.Time) (*snapshot, error) {
+	snap := s.current.Load()
 	switch {
 	case snap == nil || !now.Before(snap.waitAt):
 		if err := s.renew(ctx); err != nil {

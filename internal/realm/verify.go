@@ -37,6 +37,9 @@ var (
 	// ErrKeysUnavailable is returned when the issuer's keys were never had. It
 	// is no verdict on the token: try again later.
 	ErrKeysUnavailable = errors.New("keys are not available")
+	// ErrKeysChanged is returned by VerifyAgain when the issuer's keys are no
+	// longer those that the token was verified with: verify it anew.
+	ErrKeysChanged = errors.New("keys have changed")
 )
 
 // Verified is a token whose signature is right.
@@ -48,6 +51,14 @@ type Verified struct {
 	// Expired tells that exp is past, leeway included. Only VerifySignature
 	// gives such a token.
 	Expired bool
+
+	// source and keys are what the signature was verified with. A set that
+	// changes is another set, so keys tells whether it has.
+	source *keySource
+	keys   *keySet
+	// notBefore is nbf, where it is a time; nbfErr says that it is none.
+	notBefore float64
+	nbfErr    error
 }
 
 // User is the value of the realm's user claim, "" when the token has none that
@@ -84,10 +95,29 @@ func (r *Realms) verify(ctx context.Context, raw, bound string, longest func(*Co
 	if err := v.checkTimes(now); err != nil {
 		return nil, err
 	}
-	if life(v.Token, now) > seconds(longest(&v.Realm.Config)) {
-		return nil, fmt.Errorf("%w: it lives longer than the %s of realm %s", ErrUnrevocable, bound, v.Realm.Name)
+	if err := v.checkLife(now, bound, longest(&v.Realm.Config)); err != nil {
+		return nil, err
 	}
 	return v, nil
+}
+
+// VerifyAgain gives the verdict that Verify would give now on a token that it
+// has accepted, without its signature: the times are judged anew, and the keys
+// renewed as for any token. ErrKeysChanged means that there is no such verdict.
+// It may wait for keys until ctx ends, and allocates nothing for a good token.
+func (r *Realms) VerifyAgain(ctx context.Context, v *Verified) error {
+	now := r.now()
+	snap, err := v.source.snapshot(ctx, now)
+	if err != nil {
+		return err
+	}
+	if snap.keys != v.keys {
+		return ErrKeysChanged
+	}
+	if err := v.checkTimes(now); err != nil {
+		return err
+	}
+	return v.checkLife(now, "max_token", v.Realm.MaxToken)
 }
 
 // VerifySignature accepts any token of a known issuer that is rightly signed,
@@ -107,25 +137,30 @@ func (r *Realms) verifySignature(ctx context.Context, raw string, now time.Time)
 	if !ok {
 		return nil, ErrUnknownIssuer
 	}
-	v := &Verified{Token: t, Realm: is.realm, Claims: jwt.MapClaims{}}
-	if err := r.checkSignature(ctx, raw, is.keys, v.Claims); err != nil {
+	v := &Verified{Token: t, Realm: is.realm, Claims: jwt.MapClaims{}, source: is.keys}
+	if err := r.checkSignature(ctx, raw, v, now); err != nil {
 		return nil, err
 	}
-	v.Expired = t.Expires != 0 && now.Unix() >= t.Expires+seconds(is.realm.Leeway)
+	v.notBefore, v.nbfErr = readNotBefore(v.Claims)
+	v.Expired = v.expiredAt(now)
 	return v, nil
 }
 
-// checkSignature fills claims. Errors of the jwt package are not passed on: some
-// hold parts of the token.
-func (r *Realms) checkSignature(ctx context.Context, raw string, keys *keySource, claims jwt.MapClaims) error {
+func (v *Verified) expiredAt(now time.Time) bool {
+	return v.Token.Expires != 0 && now.Unix() >= v.Token.Expires+seconds(v.Realm.Leeway)
+}
+
+// checkSignature fills claims and keys. Errors of the jwt package are not passed
+// on: some hold parts of the token.
+func (r *Realms) checkSignature(ctx context.Context, raw string, v *Verified, now time.Time) error {
 	var keyErr error
-	_, err := r.parser.ParseWithClaims(raw, claims, func(t *jwt.Token) (any, error) {
+	_, err := r.parser.ParseWithClaims(raw, v.Claims, func(t *jwt.Token) (any, error) {
 		kid, ok := t.Header["kid"].(string)
 		if _, has := t.Header["kid"]; has && (!ok || kid == "") {
 			return nil, jwt.ErrTokenMalformed
 		}
 		var set jwt.VerificationKeySet
-		set.Keys, keyErr = keys.find(ctx, kid, t.Method.Alg())
+		v.keys, set.Keys, keyErr = v.source.find(ctx, now, kid, t.Method.Alg())
 		return set, keyErr
 	})
 	switch {
@@ -140,27 +175,33 @@ func (r *Realms) checkSignature(ctx context.Context, raw string, keys *keySource
 }
 
 func (v *Verified) checkTimes(now time.Time) error {
-	leeway := seconds(v.Realm.Leeway)
-	nbf, err := v.notBefore()
+	latest := now.Unix() + seconds(v.Realm.Leeway)
 	switch {
-	case err != nil:
-		return err
+	case v.nbfErr != nil:
+		return v.nbfErr
 	case v.Token.Expires == 0:
 		return ErrNoExpiry
-	case v.Expired:
+	case v.expiredAt(now):
 		return ErrExpired
-	case nbf > float64(now.Unix()+leeway):
+	case v.notBefore > float64(latest):
 		return fmt.Errorf("%w: nbf is in the future", ErrNotYetValid)
-	case v.Token.IssuedAt > now.Unix()+leeway:
+	case v.Token.IssuedAt > latest:
 		return fmt.Errorf("%w: iat is in the future", ErrNotYetValid)
 	}
 	return nil
 }
 
-// notBefore reads nbf, which events.Token does not carry, as strictly as that
+func (v *Verified) checkLife(now time.Time, bound string, longest time.Duration) error {
+	if life(v.Token, now) > seconds(longest) {
+		return fmt.Errorf("%w: it lives longer than the %s of realm %s", ErrUnrevocable, bound, v.Realm.Name)
+	}
+	return nil
+}
+
+// readNotBefore reads nbf, which events.Token does not carry, as strictly as that
 // reads the other times.
-func (v *Verified) notBefore() (float64, error) {
-	raw, ok := v.Claims["nbf"]
+func readNotBefore(claims jwt.MapClaims) (float64, error) {
+	raw, ok := claims["nbf"]
 	if !ok {
 		return 0, nil
 	}

@@ -30,13 +30,22 @@ func credentials(values []string) (string, error) {
 // isToken68 tells whether s is one or more of the characters of a token68,
 // followed by any number of "=".
 func isToken68(s string) bool {
-	s = strings.TrimRight(s, "=")
+	for s != "" && s[len(s)-1] == '=' {
+		s = s[:len(s)-1]
+	}
 	for i := range len(s) {
-		c := s[i]
-		letter := 'a' <= c && c <= 'z' || 'A' <= c && c <= 'Z' || '0' <= c && c <= '9'
-		if !letter && !strings.ContainsRune("-._~+/", rune(c)) {
+		if !token68[s[i]] {
 			return false
 		}
 	}
 	return s != ""
 }
+
+// token68 has the characters of a token68 but "=". Every byte of every token is
+// looked up in it.
+var token68 = func() (is [256]bool) {
+	for _, c := range "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-._~+/" {
+		is[c] = true
+	}
+	return is
+}()

@@ -36,15 +36,14 @@ type Verify func(ctx context.Context, raw string) (jwt.MapClaims, error)
 
 // Guard decides on requests. It is safe for concurrent use.
 type Guard struct {
-	agent  Agent
-	verify Verify
+	agent Agent
 	options
 }
 
-// New makes a guard. It refuses a nil agent, a nil verify without
-// [RevocationOnly], a verify with it, and an option that Middleware refuses.
+// New makes a guard. It refuses a nil agent, anything but exactly one of verify,
+// [RevocationOnly] and [ReadBy], and an option that Middleware refuses.
 func New(agent Agent, verify Verify, opts ...Option) (*Guard, error) {
-	g := &Guard{agent: agent, verify: verify, options: options{realm: defaultRealm}}
+	g := &Guard{agent: agent, options: options{realm: defaultRealm}}
 	for _, o := range opts {
 		if err := o(&g.options); err != nil {
 			return nil, fmt.Errorf("guard: %w", err)
@@ -53,12 +52,39 @@ func New(agent Agent, verify Verify, opts ...Option) (*Guard, error) {
 	switch {
 	case agent == nil:
 		return nil, errors.New("guard: agent is nil")
+	case g.read != nil && (verify != nil || g.revocationOnly):
+		return nil, errors.New("guard: ReadBy contradicts verify and RevocationOnly")
+	case g.read != nil:
+		return g, nil
 	case verify == nil && !g.revocationOnly:
 		return nil, errors.New("guard: verify is nil: anybody could make tokens; RevocationOnly says that they are verified elsewhere")
 	case verify != nil && g.revocationOnly:
 		return nil, errors.New("guard: RevocationOnly contradicts verify")
 	}
+	g.read = reading(agent, verify)
 	return g, nil
+}
+
+// read gives what is known of a token before the agent is asked.
+type read func(ctx context.Context, raw string) (*Admitted, error)
+
+// reading reads each token anew: strictly, and verified before the agent hears
+// of it.
+func reading(agent Agent, verify Verify) read {
+	return func(ctx context.Context, raw string) (*Admitted, error) {
+		t, err := events.ParseToken(raw)
+		if err != nil {
+			return nil, err
+		}
+		a := &Admitted{Token: t}
+		if verify != nil {
+			if a.Claims, err = verify(ctx, raw); err != nil {
+				return nil, err
+			}
+			agent.Observe(t)
+		}
+		return a, nil
+	}
 }
 
 // Admitted is what is known of an admitted request.
@@ -81,18 +107,11 @@ func (g *Guard) Admit(ctx context.Context, authorization []string) (*Admitted, e
 	if err != nil {
 		return nil, err
 	}
-	t, err := events.ParseToken(raw)
+	a, err := g.read(ctx, raw)
 	if err != nil {
-		return nil, err
+		return nil, judged(ctx, err)
 	}
-	a := &Admitted{Token: t}
-	if g.verify != nil {
-		if a.Claims, err = g.verify(ctx, raw); err != nil {
-			return nil, judged(ctx, err)
-		}
-		g.agent.Observe(t)
-	}
-	if err := g.check(t); err != nil {
+	if err := g.check(a.Token); err != nil {
 		return nil, err
 	}
 	return a, nil

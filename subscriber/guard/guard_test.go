@@ -272,6 +272,28 @@ func TestMaxStalenessIsEachRoutesOwn(t *testing.T) {
 	})
 }
 
+func TestAgentIsAskedWhoeverReadTheToken(t *testing.T) {
+	f := guardtest.Start(t)
+	raw, other := f.Token(t, realm.TokenRequest{User: "ann"}), f.Token(t, realm.TokenRequest{User: "bob"})
+	tok := guardtest.Parse(t, raw)
+	h := guard.Middleware(f.Fresh(t), nil, guard.ReadBy(func(_ context.Context, shown string) (*guard.Admitted, error) {
+		if shown != raw {
+			return nil, errors.New("not that one")
+		}
+		return &guard.Admitted{Token: tok}, nil
+	}))
+	if got := serve(h, "/", "Bearer "+raw); got != passed {
+		t.Errorf("got %+v", got)
+	}
+	if diff := cmp.Diff(invalid("The access token was not accepted"), serve(h, "/", "Bearer "+other)); diff != "" {
+		t.Error(diff)
+	}
+	f.RevokeUser(t, "ann")
+	bustest.Eventually(t, "the token is refused", func() bool {
+		return serve(h, "/", "Bearer "+raw) == invalid("The access token was revoked")
+	})
+}
+
 // bounded is an agent whose own bound is exceeded.
 type bounded struct{ *subscriber.Agent }
 
@@ -347,6 +369,7 @@ func TestChallengeQuotesItsRealm(t *testing.T) {
 
 func TestWrongSetUpDoesNotServe(t *testing.T) {
 	verify := func(context.Context, string) (jwt.MapClaims, error) { return nil, nil }
+	read := func(context.Context, string) (*guard.Admitted, error) { return nil, nil }
 	agent := &subscriber.Agent{}
 	for name, c := range map[string]struct {
 		agent  guard.Agent
@@ -356,6 +379,9 @@ func TestWrongSetUpDoesNotServe(t *testing.T) {
 		"no agent":           {nil, verify, nil},
 		"no verify":          {agent, nil, nil},
 		"verify and not":     {agent, verify, []guard.Option{guard.RevocationOnly()}},
+		"verify and ReadBy":  {agent, verify, []guard.Option{guard.ReadBy(read)}},
+		"ReadBy of nothing":  {agent, nil, []guard.Option{guard.ReadBy(nil)}},
+		"two ways to read":   {agent, nil, []guard.Option{guard.ReadBy(read), guard.RevocationOnly()}},
 		"negative staleness": {agent, verify, []guard.Option{guard.MaxStaleness(-1)}},
 		"empty realm":        {agent, verify, []guard.Option{guard.Realm("")}},
 		"realm with a break": {agent, verify, []guard.Option{guard.Realm("a\r\nb")}},

@@ -29,6 +29,22 @@ type Server struct {
 // Option changes the server's options before it starts.
 type Option func(*server.Options)
 
+// Unsynced leaves out the sync at every write, for benchmarks that fill a stream
+// first and measure something else.
+func Unsynced(o *server.Options) { o.SyncAlways = false }
+
+// WithUser adds a user with a password who may do everything but publish and
+// subscribe to the denied subjects. Clients that name no user stay free.
+func WithUser(name, password string, denied ...string) Option {
+	return func(o *server.Options) {
+		const free = "anyone"
+		deny := &server.SubjectPermission{Deny: denied}
+		o.NoAuthUser = free
+		o.Users = append(o.Users, &server.User{Username: free, Password: password},
+			&server.User{Username: name, Password: password, Permissions: &server.Permissions{Publish: deny, Subscribe: deny}})
+	}
+}
+
 // Start starts a server on a free loopback port and stops it when the test ends.
 func Start(t testing.TB, options ...Option) *Server {
 	t.Helper()

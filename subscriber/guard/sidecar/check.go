@@ -19,13 +19,22 @@ const (
 	statusStale   revocationStatus = "stale"
 )
 
+// Values of headers that all answers of /check share: a proxy asks at every
+// request of the service behind it.
+var (
+	noStore       = []string{"no-store"}
+	statusHeaders = map[revocationStatus][]string{statusLive: {string(statusLive)}, statusRevoked: {string(statusRevoked)},
+		statusUnknown: {string(statusUnknown)}, statusStale: {string(statusStale)}}
+)
+
 // check answers proxies. A body is ignored.
 func (s *sidecar) check(w http.ResponseWriter, r *http.Request) {
-	admitted, err := s.guard.Admit(r.Context(), r.Header.Values("Authorization"))
-	s.metrics.checks.WithLabelValues(resultOf(admitted, err)).Inc()
-	w.Header().Set("X-Revocation-Status", string(s.revocationStatus(admitted, err)))
+	admitted, err := s.guard.Admit(r.Context(), r.Header["Authorization"])
+	s.metrics.checks[resultOf(admitted, err)].Inc()
+	h := w.Header()
+	h["X-Revocation-Status"] = statusHeaders[s.revocationStatus(admitted, err)]
 	if err == nil {
-		w.Header().Set("Cache-Control", "no-store")
+		h["Cache-Control"] = noStore
 		w.WriteHeader(http.StatusOK) // proxies differ on any other 2xx
 		return
 	}
@@ -38,14 +47,15 @@ func (s *sidecar) check(w http.ResponseWriter, r *http.Request) {
 
 func (s *sidecar) revocationStatus(admitted *guard.Admitted, err error) revocationStatus {
 	switch {
+	case err == nil && admitted.Token != nil:
 	case errors.Is(err, subscriber.ErrRevoked):
 		return statusRevoked
 	case errors.Is(err, subscriber.ErrStale):
 		return statusStale
-	case err != nil || admitted.Token == nil:
+	default:
 		return statusUnknown
 	}
-	switch s.Agent.Status().State {
+	switch s.Agent.State() {
 	case events.Fresh:
 		return statusLive
 	case events.Unsynced, events.Rebuilding:

@@ -26,6 +26,9 @@ type Config struct {
 	// ChallengeRealm is the realm of challenges, printable ASCII; "" means
 	// rescind.
 	ChallengeRealm string
+	// CacheTokens is of how many tokens is kept what reading them gave, in at most
+	// 4 KiB each on average; 0 means 10,000, less than 0 none.
+	CacheTokens int
 	// Version is the program's, for /metrics; "" means unknown.
 	Version string
 	// Logger receives what is worth a person's attention; nil means none.
@@ -54,6 +57,8 @@ func (c Config) logger() *slog.Logger {
 
 func (c Config) challengeRealm() string { return or(c.ChallengeRealm, "rescind") }
 func (c Config) version() string        { return or(c.Version, "unknown") }
+
+func (c Config) cacheTokens() int { return or(c.CacheTokens, 10_000) }
 
 func (c Config) watchHeartbeat() time.Duration { return or(c.heartbeat, 15*time.Second) }
 

@@ -29,6 +29,21 @@
 // a proxy that copies it: live, revoked, stale when the verdict or its absence
 // rests on old knowledge, unknown when there is no verdict.
 //
+// # What is kept of tokens
+//
+// What reading and verifying a token gave is kept, so that the next request with
+// it costs little more than one that is not checked. It is known by SHA-256 of the
+// token's exact bytes; the token itself is not kept. At every request the agent is
+// asked whether it was revoked, its times are judged anew, and it is verified anew
+// once its issuer's keys are not those that it was verified with. Only tokens that
+// were accepted are kept, those that were used last, up to Config.CacheTokens and
+// 4 KiB of memory for each; the realm's keys are renewed as without a cache. A
+// revocation-only sidecar keeps whatever it could read: a flood of made-up tokens
+// then costs others their place, and so the time to read them, and no more.
+//
+// rescind_agent_token_cache_lookups_total counts by result, hit or miss;
+// rescind_agent_token_cache_entries and _bytes tell what is kept.
+//
 // # /introspect
 //
 // POST /introspect speaks RFC 7662, form-encoded, at most 64 KiB. A JWT is

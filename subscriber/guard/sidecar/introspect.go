@@ -116,19 +116,18 @@ func (s *sidecar) introspectToken(ctx context.Context, raw string) (introspectio
 	if s.Realms == nil {
 		return introspection{}, errNoRealms
 	}
-	v, err := s.Realms.Verify(ctx, raw)
+	t, err := s.read(ctx, raw)
 	if err != nil {
 		if errors.Is(err, realm.ErrKeysUnavailable) || ctx.Err() != nil {
 			return introspection{}, unavailable(s.judged(err))
 		}
 		return introspection{}, nil
 	}
-	s.Agent.Observe(v.Token)
-	live, refused := s.live(v.Token)
+	live, refused := s.live(t.Token)
 	if !live || refused != nil {
 		return introspection{}, refused
 	}
-	return activeJWT(v), nil
+	return activeJWT(t.verified), nil
 }
 
 // introspectOpaque knows only what was observed. A listed token is refused

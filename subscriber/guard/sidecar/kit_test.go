@@ -9,7 +9,9 @@ import (
 	"net/http/httptest"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -93,6 +95,29 @@ func (s *site) check(raw string) answer {
 	return s.do("GET", "/check", "", "Authorization", "Bearer "+raw)
 }
 
+// metric reads one line of /metrics.
+func (s *site) metric(name string) int {
+	s.t.Helper()
+	for line := range strings.SplitSeq(s.do("GET", "/metrics", "").Body, "\n") {
+		if value, ok := strings.CutPrefix(line, name+" "); ok {
+			f, err := strconv.ParseFloat(value, 64)
+			if err != nil {
+				s.t.Fatal(err)
+			}
+			return int(f)
+		}
+	}
+	s.t.Fatalf("no metric %s", name)
+	return 0
+}
+
+// kept is how many tokens the cache has, hits how many look-ups it has answered.
+func (s *site) kept() int { s.t.Helper(); return s.metric("rescind_agent_token_cache_entries") }
+func (s *site) hits() int {
+	s.t.Helper()
+	return s.metric(`rescind_agent_token_cache_lookups_total{result="hit"}`)
+}
+
 const form = "application/x-www-form-urlencoded"
 
 func (s *site) introspect(body string) answer {
@@ -126,32 +151,73 @@ type issuer struct {
 	t       testing.TB
 	private ed25519.PrivateKey
 	realms  *realm.Realms
+	jwks    string // the file with the realm's keys
+	ahead   atomic.Int64
 }
 
-const customIssuer = "https://custom.example.com"
+const customIssuer, otherIssuer = "https://custom.example.com", "https://other.example.com"
 
-// newIssuer makes one with a realm named custom, whose user claim is login.
+// newIssuer makes one with a realm named custom, whose user claim is login, and
+// beside it a realm named other, which has another key of the same name.
 func newIssuer(t testing.TB) *issuer {
+	t.Helper()
+	pub, private := newKey(t)
+	otherKey, _ := newKey(t)
+	dir := t.TempDir()
+	i := &issuer{t: t, private: private, jwks: filepath.Join(dir, "jwks.json")}
+	i.list(pub)
+	others := filepath.Join(dir, "other.json")
+	writeKeys(t, others, otherKey)
+	var err error
+	i.realms, err = realm.New(map[string]realm.Config{
+		"custom": {Issuers: []string{customIssuer}, JWKS: i.jwks, UserClaim: "login"},
+		"other":  {Issuers: []string{otherIssuer}, JWKS: others},
+	}, realm.Options{Now: i.now})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(i.realms.Close)
+	return i
+}
+
+// now is the realms' clock; pass moves it.
+func (i *issuer) now() time.Time       { return time.Now().Add(time.Duration(i.ahead.Load())) }
+func (i *issuer) pass(d time.Duration) { i.ahead.Add(int64(d)) }
+
+// list makes the keys those of the realm custom, once the realms look again.
+func (i *issuer) list(keys ...ed25519.PublicKey) {
+	i.t.Helper()
+	writeKeys(i.t, i.jwks, keys...)
+}
+
+func (i *issuer) public() ed25519.PublicKey { return i.private.Public().(ed25519.PublicKey) }
+
+func newKey(t testing.TB) (ed25519.PublicKey, ed25519.PrivateKey) {
 	t.Helper()
 	pub, private, err := ed25519.GenerateKey(rand.Reader)
 	if err != nil {
 		t.Fatal(err)
 	}
-	jwks, err := json.Marshal(jose.JSONWebKeySet{Keys: []jose.JSONWebKey{{Key: pub, KeyID: "k", Algorithm: "EdDSA", Use: "sig"}}})
+	return pub, private
+}
+
+// writeKeys writes a JWKS; the first key is named k.
+func writeKeys(t testing.TB, path string, keys ...ed25519.PublicKey) {
+	t.Helper()
+	set := jose.JSONWebKeySet{Keys: []jose.JSONWebKey{}}
+	for n, pub := range keys {
+		set.Keys = append(set.Keys, jose.JSONWebKey{Key: pub, KeyID: "k" + strings.Repeat("'", n), Algorithm: "EdDSA", Use: "sig"})
+	}
+	data, err := json.Marshal(set)
 	if err != nil {
 		t.Fatal(err)
 	}
-	path := filepath.Join(t.TempDir(), "jwks.json")
-	if err := os.WriteFile(path, jwks, 0o600); err != nil {
+	if err := os.WriteFile(path+".new", data, 0o600); err != nil {
 		t.Fatal(err)
 	}
-	realms, err := realm.New(map[string]realm.Config{"custom": {Issuers: []string{customIssuer}, JWKS: path, UserClaim: "login"}},
-		realm.Options{})
-	if err != nil {
+	if err := os.Rename(path+".new", path); err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(realms.Close)
-	return &issuer{t, private, realms}
 }
 
 // token signs claims, with iss, iat and exp where they are not given.

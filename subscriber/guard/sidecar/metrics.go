@@ -15,18 +15,25 @@ import (
 // metrics are what /metrics gives: what the sidecar counts, and the agent's own
 // figures, read when they are asked for.
 type metrics struct {
-	registry       *prometheus.Registry
-	checks         *prometheus.CounterVec
-	introspections *prometheus.CounterVec
-	observed       prometheus.Counter
-	watchers       prometheus.Gauge
+	registry *prometheus.Registry
+	// checks are the counters by result: looking up a label at each request costs
+	// more than the check.
+	checks                 map[string]prometheus.Counter
+	introspections         *prometheus.CounterVec
+	cacheHits, cacheMisses prometheus.Counter
+	observed               prometheus.Counter
+	watchers               prometheus.Gauge
 }
 
-func newMetrics(agent *subscriber.Agent, version string) *metrics {
+func newMetrics(agent *subscriber.Agent, version string, cache *tokenCache) *metrics {
+	checks := prometheus.NewCounterVec(prometheus.CounterOpts{Name: "rescind_agent_checks_total",
+		Help: "Requests to /check, by result."}, []string{"result"})
+	lookups := prometheus.NewCounterVec(prometheus.CounterOpts{Name: "rescind_agent_token_cache_lookups_total",
+		Help: "Tokens looked up in the cache of read tokens, by result."}, []string{"result"})
 	m := &metrics{
-		registry: prometheus.NewRegistry(),
-		checks: prometheus.NewCounterVec(prometheus.CounterOpts{Name: "rescind_agent_checks_total",
-			Help: "Requests to /check, by result."}, []string{"result"}),
+		registry:  prometheus.NewRegistry(),
+		checks:    map[string]prometheus.Counter{},
+		cacheHits: lookups.WithLabelValues("hit"), cacheMisses: lookups.WithLabelValues("miss"),
 		introspections: prometheus.NewCounterVec(prometheus.CounterOpts{Name: "rescind_agent_introspections_total",
 			Help: "Requests to /introspect, by result."}, []string{"result"}),
 		observed: prometheus.NewCounter(prometheus.CounterOpts{Name: "rescind_agent_observed_total",
@@ -36,7 +43,7 @@ func newMetrics(agent *subscriber.Agent, version string) *metrics {
 	}
 	// A series that appears only with its first event has no rate then.
 	for _, r := range results {
-		m.checks.WithLabelValues(r)
+		m.checks[r] = checks.WithLabelValues(r)
 	}
 	for _, r := range []string{"active", "inactive", "error"} {
 		m.introspections.WithLabelValues(r)
@@ -44,7 +51,7 @@ func newMetrics(agent *subscriber.Agent, version string) *metrics {
 	build := prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: "rescind_build_info",
 		Help: "Always 1; the label says the version.", ConstLabels: prometheus.Labels{"version": version}},
 		func() float64 { return 1 })
-	m.registry.MustRegister(m.checks, m.introspections, m.observed, m.watchers, build, agentCollector{agent},
+	m.registry.MustRegister(checks, lookups, m.introspections, m.observed, m.watchers, build, agentCollector{agent}, cacheCollector{cache},
 		collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	return m
 }
@@ -112,6 +119,29 @@ func (c agentCollector) Collect(ch chan<- prometheus.Metric) {
 	for stream, p := range s.Positions {
 		gauge(positionDesc, float64(p.Seq), string(stream))
 	}
+}
+
+// cacheCollector gives the size of the cache as metrics.
+type cacheCollector struct{ cache *tokenCache }
+
+var (
+	cacheEntriesDesc = prometheus.NewDesc("rescind_agent_token_cache_entries",
+		"Tokens of which is kept what reading them gave.", nil, nil)
+	cacheBytesDesc = prometheus.NewDesc("rescind_agent_token_cache_bytes",
+		"About what the cache of read tokens takes in memory.", nil, nil)
+)
+
+// Describe tells prometheus what Collect gives.
+func (cacheCollector) Describe(ch chan<- *prometheus.Desc) {
+	ch <- cacheEntriesDesc
+	ch <- cacheBytesDesc
+}
+
+// Collect reads the cache's size.
+func (c cacheCollector) Collect(ch chan<- prometheus.Metric) {
+	tokens, bytes := c.cache.size()
+	ch <- prometheus.MustNewConstMetric(cacheEntriesDesc, prometheus.GaugeValue, float64(tokens))
+	ch <- prometheus.MustNewConstMetric(cacheBytesDesc, prometheus.GaugeValue, float64(bytes))
 }
 
 func one(is bool) float64 {

@@ -1,16 +1,11 @@
 package sidecar
 
 import (
-	"context"
-	"errors"
 	"fmt"
 	"log/slog"
 	"net/http"
 	"strings"
 
-	"github.com/golang-jwt/jwt/v5"
-
-	"github.com/rescind/rescind/internal/realm"
 	"github.com/rescind/rescind/subscriber/guard"
 )
 
@@ -19,7 +14,10 @@ type sidecar struct {
 	log     *slog.Logger
 	guard   *guard.Guard
 	metrics *metrics
+	cache   *tokenCache
 	mux     *http.ServeMux
+	// modeHeader is shared by all answers.
+	modeHeader []string
 }
 
 // New makes the handler. It is safe for concurrent use and starts nothing.
@@ -27,14 +25,10 @@ func New(c Config) (http.Handler, error) {
 	if err := c.validate(); err != nil {
 		return nil, err
 	}
-	s := &sidecar{Config: c, log: c.logger(), metrics: newMetrics(c.Agent, c.version())}
-	var verify guard.Verify
-	opts := []guard.Option{guard.Realm(c.challengeRealm())}
-	if c.Realms == nil {
-		opts = append(opts, guard.RevocationOnly())
-	} else {
-		verify = s.verify
-	}
+	s := &sidecar{Config: c, log: c.logger(), cache: newTokenCache(c.cacheTokens())}
+	s.metrics = newMetrics(c.Agent, c.version(), s.cache)
+	s.modeHeader = []string{s.mode()}
+	opts := []guard.Option{guard.Realm(c.challengeRealm()), guard.ReadBy(s.admittedBy)}
 	if c.MaxStaleness > 0 {
 		opts = append(opts, guard.MaxStaleness(c.MaxStaleness))
 	}
@@ -42,7 +36,7 @@ func New(c Config) (http.Handler, error) {
 		opts = append(opts, guard.AllowAnonymous())
 	}
 	var err error
-	if s.guard, err = guard.New(c.Agent, verify, opts...); err != nil {
+	if s.guard, err = guard.New(c.Agent, nil, opts...); err != nil {
 		return nil, fmt.Errorf("sidecar: %w", err)
 	}
 	s.mux = s.routes()
@@ -62,7 +56,7 @@ func (s *sidecar) routes() *http.ServeMux {
 }
 
 func (s *sidecar) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	w.Header().Set("Rescind-Mode", s.mode())
+	w.Header()["Rescind-Mode"] = s.modeHeader
 	// ServeMux would redirect a path with // or .. in it, and proxies send the
 	// path of the request that they ask about.
 	if r.URL.Path == "/check" || strings.HasPrefix(r.URL.Path, "/check/") {
@@ -77,30 +71,4 @@ func (s *sidecar) mode() string {
 		return "revocation-only"
 	}
 	return "verifying"
-}
-
-// verify is the guard's.
-func (s *sidecar) verify(ctx context.Context, raw string) (jwt.MapClaims, error) {
-	v, err := s.Realms.Verify(ctx, raw)
-	if err != nil {
-		return nil, s.judged(err)
-	}
-	return v.Claims, nil
-}
-
-// judged translates an error of Realms for the guard.
-func (s *sidecar) judged(err error) error {
-	switch {
-	case errors.Is(err, realm.ErrKeysUnavailable):
-		s.log.Warn("a token cannot be verified", "err", err)
-		return fmt.Errorf("%w: %w", guard.ErrUnavailable, err)
-	case errors.Is(err, realm.ErrUnrevocable), errors.Is(err, realm.ErrNoExpiry):
-		s.log.Debug("a token is not allowed", "err", err)
-		return fmt.Errorf("%w: %w", guard.ErrForbidden, err)
-	case errors.Is(err, realm.ErrExpired):
-		return fmt.Errorf("%w: %w", jwt.ErrTokenExpired, err)
-	default:
-		s.log.Debug("a token was not accepted", "err", err)
-		return err
-	}
 }

@@ -49,7 +49,7 @@ func (s *sidecar) health(w http.ResponseWriter, _ *http.Request) {
 // ready tells whether the agent holds a set that was complete once: NATS being
 // away must not take every service out of its load balancer. ?fresh asks for more.
 func (s *sidecar) ready(w http.ResponseWriter, r *http.Request) {
-	state := s.Agent.Status().State
+	state := s.Agent.State()
 	switch {
 	case !s.Agent.Ready():
 		writeText(w, http.StatusServiceUnavailable, "not ready: "+string(state))

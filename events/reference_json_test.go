@@ -2,25 +2,31 @@ package events
 
 import (
 	"bytes"
+	"encoding/base64"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
 	"strconv"
+	"strings"
 	"unicode/utf16"
 	"unicode/utf8"
 
 	exact "github.com/go-jose/go-jose/v4/json"
 )
 
-// object is a JSON object's members by their exact names. encoding/json alone
+// This file reads JSON and base64url by the same rules as the package, with the
+// libraries' decoders, level by level: slower, and easier to believe. Tests hold
+// the package's own reading against it.
+
+// referenceObject is a JSON object's members by their exact names. encoding/json alone
 // would match names of struct fields without regard to case and let the last
 // duplicate win; both are ways around a revocation.
-type object map[string]json.RawMessage
+type referenceObject map[string]json.RawMessage
 
 // parseObject reads exactly one JSON object, refusing duplicate names, text that
 // is not Unicode and anything behind it.
-func parseObject(data []byte) (object, error) {
+func parseObject(data []byte) (referenceObject, error) {
 	if err := checkText(data); err != nil {
 		return nil, err
 	}
@@ -28,7 +34,7 @@ func parseObject(data []byte) (object, error) {
 	if t, err := dec.Token(); err != nil || t != json.Delim('{') {
 		return nil, errors.New("not a JSON object")
 	}
-	o := make(object, 12)
+	o := make(referenceObject, 12)
 	for dec.More() {
 		t, err := dec.Token()
 		name, ok := t.(string)
@@ -53,10 +59,10 @@ func parseObject(data []byte) (object, error) {
 	return o, nil
 }
 
-func (o object) has(name string) bool { _, ok := o[name]; return ok }
+func (o referenceObject) has(name string) bool { _, ok := o[name]; return ok }
 
 // str gives a member that must be a string when present; absent is "".
-func (o object) str(name string) (string, error) {
+func (o referenceObject) str(name string) (string, error) {
 	raw, ok := o[name]
 	if !ok {
 		return "", nil
@@ -118,7 +124,7 @@ func escaped(b []byte) rune {
 }
 
 // into decodes a member into v when present; null is no value of any type.
-func (o object) into(name string, v any) error {
+func (o referenceObject) into(name string, v any) error {
 	raw, ok := o[name]
 	if !ok {
 		return nil
@@ -129,14 +135,10 @@ func (o object) into(name string, v any) error {
 	return nil
 }
 
-// maxTime is the largest NumericDate that is read: beyond 2^53 a JSON number
-// loses seconds in other readers.
-const maxTime = 1 << 53
-
 // seconds gives a NumericDate (RFC 7519 section 2) in whole seconds, rounded by
 // round, and whether it is present. A fraction is legal; null, a string, or a
 // value outside [0, 2^53) is not.
-func (o object) seconds(name string, round func(float64) float64) (int64, bool, error) {
+func (o referenceObject) seconds(name string, round func(float64) float64) (int64, bool, error) {
 	raw, ok := o[name]
 	if !ok {
 		return 0, false, nil
@@ -162,4 +164,13 @@ func rawString(raw json.RawMessage) (string, bool) {
 	var s string
 	err := json.Unmarshal(raw, &s)
 	return s, err == nil
+}
+
+// decodeB64 decodes strict base64url without padding. Go's decoder skips CR and
+// LF even when strict, so they are refused first.
+func decodeB64(s string) ([]byte, error) {
+	if strings.ContainsAny(s, "\r\n") {
+		return nil, errors.New("line break in base64url")
+	}
+	return base64.RawURLEncoding.Strict().DecodeString(s)
 }
