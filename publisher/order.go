@@ -6,7 +6,6 @@ import (
 	"encoding/base64"
 	"fmt"
 	"slices"
-	"strings"
 	"time"
 	"unicode/utf8"
 
@@ -230,7 +229,8 @@ func (p *Publisher) draftTokens(t *Target) ([]draft, error) {
 	var out []draft
 	spans, now := map[string]lifespan{}, p.now()
 	for rest := range slices.Chunk(distinct(t.Tokens), events.MaxIdentities) {
-		d := draft{target: events.Target{Kind: events.KindTokens, Realm: t.Realm}}
+		d := draft{target: events.Target{Kind: events.KindTokens, Realm: t.Realm, Identities: make([]events.Identity, 0, len(rest))},
+			tokens: make([]*events.Token, 0, len(rest))}
 		for _, tok := range rest {
 			d.target.Identities = append(d.target.Identities, tok.Identity)
 			d.tokens = append(d.tokens, tok.Token)
@@ -300,13 +300,12 @@ func (l lifespan) until(t Token, now time.Time) int64 {
 // key names what the order is aimed at, so that a retry joins the order in
 // flight.
 func (d *draft) key() string {
-	var b strings.Builder
-	fmt.Fprintf(&b, "%s|%q|%q|%q|%q|%s", d.target.Kind, d.target.Realm, d.target.Issuers, d.target.Claim, d.target.Value, d.target.Lifted)
-	for _, id := range d.target.Identities {
-		b.WriteString(id.String())
+	h := sha256.New()
+	fmt.Fprintf(h, "%s|%q|%q|%q|%q|%s", d.target.Kind, d.target.Realm, d.target.Issuers, d.target.Claim, d.target.Value, d.target.Lifted)
+	for i := range d.target.Identities {
+		h.Write(d.target.Identities[i][:])
 	}
-	sum := sha256.Sum256([]byte(b.String()))
-	return string(sum[:])
+	return string(h.Sum(nil))
 }
 
 // revocation stamps a draft.

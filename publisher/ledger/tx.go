@@ -97,7 +97,7 @@ func (t *Tx) PutEvent(e *Entry) error {
 	if err := t.tx.Bucket(bucketEvents).Delete(e.ID[:]); err != nil {
 		return err
 	}
-	return t.tx.Bucket(bucketRaw).Put(e.ID[:], v)
+	return putPieces(t.tx.Bucket(bucketRaw), e.ID, v)
 }
 
 // PutExpiry makes Expire look at an event or a request after expires.
@@ -109,7 +109,7 @@ func (t *Tx) PutExpiry(id events.EventID, expires int64) error {
 func (t *Tx) Known(id events.EventID) (*Entry, error) {
 	v := t.tx.Bucket(bucketEvents).Get(id[:])
 	if v == nil {
-		v = t.tx.Bucket(bucketRaw).Get(id[:]) // as it was accepted
+		v = getPieces(t.tx.Bucket(bucketRaw), id) // as it was accepted
 	}
 	if v == nil {
 		return nil, nil
@@ -124,7 +124,7 @@ func (t *Tx) Known(id events.EventID) (*Entry, error) {
 // raw reads a signed message, nil when it is not there. It is valid for as long
 // as the transaction.
 func (t *Tx) raw(bucket []byte, id events.EventID) ([]byte, error) {
-	v := t.tx.Bucket(bucket).Get(id[:])
+	v := getPieces(t.tx.Bucket(bucket), id)
 	if v == nil {
 		return nil, nil
 	}
@@ -152,6 +152,9 @@ func (t *Tx) Event(id events.EventID) (*Entry, error) {
 // Events calls fn for every event.
 func (t *Tx) Events(fn func(*Entry) error) error {
 	return t.tx.Bucket(bucketRaw).ForEach(func(k, _ []byte) error {
+		if len(k) != len(events.EventID{}) {
+			return nil // a further piece
+		}
 		e, err := t.Event(events.EventID(k))
 		if err != nil {
 			return err
@@ -186,7 +189,7 @@ func (t *Tx) expire(k []byte, now time.Time) error {
 		return err
 	}
 	if e != nil && e.Expires < now.Unix() {
-		err = errors.Join(t.tx.Bucket(bucketEvents).Delete(id[:]), t.tx.Bucket(bucketRaw).Delete(id[:]))
+		err = errors.Join(t.tx.Bucket(bucketEvents).Delete(id[:]), deletePieces(t.tx.Bucket(bucketRaw), id, 0))
 	}
 	return errors.Join(err, t.expireRequest(id, now), t.tx.Bucket(bucketExpiry).Delete(k))
 }
@@ -225,7 +228,7 @@ func (t *Tx) PutPost(p *Post) error {
 	}
 	p.Order = n
 	if p.Stream == events.Audit {
-		if err := t.tx.Bucket(bucketAudit).Put(p.ID[:], frame(nil, p.Raw)); err != nil {
+		if err := putPieces(t.tx.Bucket(bucketAudit), p.ID, frame(nil, p.Raw)); err != nil {
 			return err
 		}
 	}
@@ -272,7 +275,7 @@ func readPost(k, v []byte) (Post, error) {
 // DropPost takes a message off the outbox.
 func (t *Tx) DropPost(p *Post) error {
 	if p.Stream == events.Audit {
-		if err := t.tx.Bucket(bucketAudit).Delete(p.ID[:]); err != nil {
+		if err := deletePieces(t.tx.Bucket(bucketAudit), p.ID, 0); err != nil {
 			return err
 		}
 	}
