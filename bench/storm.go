@@ -19,11 +19,11 @@ import (
 	"github.com/rescind/rescind/publisher"
 )
 
-// measureStorm measures how fast a mass sign-out comes into force: lists of 1,000
-// token identities are given to the publisher by a few callers, until every agent
-// has reported that all are on its disk. The publisher and the agents live in this
-// process, the nats-server in its own; every agent has a file of its own, all on
-// one disk.
+// measureStorm measures how fast a mass sign-out comes into force: orders of 10,000
+// tokens, which become ten events, are given to the publisher by a few callers,
+// until every agent has reported that all are on its disk. The publisher and the
+// agents live in this process, the nats-server in its own; every agent has a file of
+// its own, all on one disk.
 //
 // The limit is the slower of two things done with the same bytes: publishing the
 // same signed events to a stream that syncs at every write, and writing what an
@@ -46,7 +46,9 @@ func measureStorm(ctx context.Context, c *Config) ([]Row, error) {
 const (
 	// perList is how many tokens one event lists.
 	perList = events.MaxIdentities
-	// stormCallers is how many give lists to the publisher at a time.
+	// perOrder is how many events an order becomes.
+	perOrder = 10
+	// stormCallers is how many give orders to the publisher at a time.
 	stormCallers = 8
 	// publishWindow is how many publishes to a stream wait for their
 	// acknowledgement at a time.
@@ -152,15 +154,19 @@ func (g *stormRig) lists(n int) ([]list, error) {
 // revoke gives all lists to the publisher and waits until every agent has them on
 // its disk. It gives the time for both.
 func (g *stormRig) revoke(ctx context.Context, lists []list) (time.Duration, error) {
-	g.orders += len(lists)
 	var mu sync.Mutex
 	var last uint64
 	group, groupCtx := errgroup.WithContext(ctx)
 	group.SetLimit(stormCallers)
 	begin := time.Now()
-	for _, l := range lists {
+	for some := range slices.Chunk(lists, perOrder) {
+		g.orders++
 		group.Go(func() error {
-			res, err := g.pub.Revoke(groupCtx, publisher.Order{Target: publisher.Target{Kind: events.KindTokens, Tokens: l.tokens},
+			var tokens []publisher.Token
+			for _, l := range some {
+				tokens = append(tokens, l.tokens...)
+			}
+			res, err := g.pub.Revoke(groupCtx, publisher.Order{Target: publisher.Target{Kind: events.KindTokens, Tokens: tokens},
 				Caller: "bench", Door: "bench", Initiator: events.ByAdmin, Wait: publisher.WaitNone, Timeout: time.Second})
 			if err != nil {
 				return fmt.Errorf("revoking: %w", err)

@@ -40,12 +40,12 @@ var (
 	ErrClosed = errors.New("ledger is closed")
 )
 
-const format = "rescind-ledger/2"
+const format = "rescind-ledger/3"
 
 // The buckets.
 var (
 	bucketMeta     = []byte("meta")     // format, fleet, publisher, counters, cursors
-	bucketRaw      = []byte("raw")      // event id -> the signed event, with what was known of it then
+	bucketRaw      = []byte("raw")      // event id, piece -> the signed event, with what was known of it then
 	bucketEvents   = []byte("events")   // event id -> what is known of it since
 	bucketOutbox   = []byte("outbox")   // order -> event or receipt id
 	bucketAudit    = []byte("audit")    // receipt id -> signed receipt not yet in the audit stream

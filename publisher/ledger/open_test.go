@@ -40,11 +40,11 @@ func TestForeignLedgerIsRefused(t *testing.T) {
 		}
 	}
 	path := filepath.Join(dir, "ledger.db")
-	flip(t, path, "rescind-ledger/2", "rescind-ledger/1")
+	flip(t, path, "rescind-ledger/3", "rescind-ledger/2")
 	if l, err := ledger.Open(dir, fleet, "p1"); !errors.Is(err, ledger.ErrForeign) || !strings.Contains(err.Error(), "format") {
 		t.Errorf("format: got %v, %v, want ErrForeign that names it", l, err)
 	}
-	flip(t, path, "rescind-ledger/1", "rescind-ledger/2")
+	flip(t, path, "rescind-ledger/2", "rescind-ledger/3")
 	open(t, dir)
 }
 

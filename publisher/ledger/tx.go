@@ -83,21 +83,17 @@ func (t *Tx) PutEvent(e *Entry) error {
 			return err
 		}
 	}
-	if raw, err := t.raw(bucketRaw, e.ID); err == nil && raw != nil && bytes.Equal(raw, e.Raw) {
-		v, err := encode(e)
-		if err != nil {
-			return err
-		}
-		return t.tx.Bucket(bucketEvents).Put(e.ID[:], v)
-	}
-	v, err := encodeWith(e, e.Raw)
+	v, err := encode(e)
 	if err != nil {
 		return err
+	}
+	if stored := getPieces(t.tx.Bucket(bucketRaw), e.ID); stored.holdsBehindHead(frame(nil, e.Raw)) {
+		return t.tx.Bucket(bucketEvents).Put(e.ID[:], v)
 	}
 	if err := t.tx.Bucket(bucketEvents).Delete(e.ID[:]); err != nil {
 		return err
 	}
-	return putPieces(t.tx.Bucket(bucketRaw), e.ID, v)
+	return putPieces(t.tx.Bucket(bucketRaw), e.ID, v, frame(nil, e.Raw))
 }
 
 // PutExpiry makes Expire look at an event or a request after expires.
@@ -109,7 +105,7 @@ func (t *Tx) PutExpiry(id events.EventID, expires int64) error {
 func (t *Tx) Known(id events.EventID) (*Entry, error) {
 	v := t.tx.Bucket(bucketEvents).Get(id[:])
 	if v == nil {
-		v = getPieces(t.tx.Bucket(bucketRaw), id) // as it was accepted
+		v = getPieces(t.tx.Bucket(bucketRaw), id).head() // as it was accepted
 	}
 	if v == nil {
 		return nil, nil
@@ -124,7 +120,7 @@ func (t *Tx) Known(id events.EventID) (*Entry, error) {
 // raw reads a signed message, nil when it is not there. It is valid for as long
 // as the transaction.
 func (t *Tx) raw(bucket []byte, id events.EventID) ([]byte, error) {
-	v := getPieces(t.tx.Bucket(bucket), id)
+	v := getPieces(t.tx.Bucket(bucket), id).behindHead()
 	if v == nil {
 		return nil, nil
 	}
@@ -228,7 +224,7 @@ func (t *Tx) PutPost(p *Post) error {
 	}
 	p.Order = n
 	if p.Stream == events.Audit {
-		if err := putPieces(t.tx.Bucket(bucketAudit), p.ID, frame(nil, p.Raw)); err != nil {
+		if err := putPieces(t.tx.Bucket(bucketAudit), p.ID, nil, frame(nil, p.Raw)); err != nil {
 			return err
 		}
 	}
