@@ -29,7 +29,8 @@ func DecodeState(b []byte) ([]byte, error) {
 	return s.encode(), nil
 }
 
-// Probes is how many tags Check reads to find that an identity is not listed.
+// Probes is how many groups of tags Check reads to find that an identity is not
+// listed.
 func (s *Set) Probes(id events.Identity) (n int) {
 	all := s.index.identities.once.segments.Load()
 	if all == nil {
@@ -40,9 +41,12 @@ func (s *Set) Probes(id events.Identity) (n int) {
 	if slots == nil {
 		return 0
 	}
-	for i := slots.home(k.tag()); ; i = (i + 1) % len(slots.tags) {
-		if n++; slots.tags[i].Load() == tagFree {
-			return n
+	for g := slots.home(k.tag()) / groupSlots * groupWords; ; g = (g + groupWords) % len(slots.pairs) {
+		n++
+		for i := 2 * g; i < 2*g+groupSlots; i++ {
+			if slots.tag(i) == tagFree {
+				return n
+			}
 		}
 	}
 }

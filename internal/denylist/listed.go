@@ -48,7 +48,7 @@ func near(all *segments[struct{}], some []hashed) {
 	for _, k := range some {
 		if s := all.each[k.segment()].Load(); s != nil {
 			i := s.home(k.tag())
-			sum += s.tags[i].Load() + uint32(s.checks[i])
+			sum += s.tag(i) + uint32(s.rest[i].check)
 		}
 	}
 	all.sink.Store(sum)

@@ -24,6 +24,7 @@ const slabFrom = 1 << 16
 // take gives a segment size empty slots, or a few more. Several goroutines may
 // take at once.
 func (r *room[V]) take(segment, size int) *slots[V] {
+	size = wholeGroups(size)
 	if size*numSegments < slabFrom {
 		s := newSlots[V](size)
 		return &s
@@ -31,7 +32,7 @@ func (r *room[V]) take(segment, size int) *slots[V] {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if !r.free[segment] || r.size < size || r.size > size+size/4 {
-		r.size = size + size/16 // the next segment may need some more
+		r.size = wholeGroups(size + size/16) // the next segment may need some more
 		r.slab = newSlots[V](r.size * numSegments)
 		for i := range r.free {
 			r.free[i] = true
@@ -39,15 +40,16 @@ func (r *room[V]) take(segment, size int) *slots[V] {
 	}
 	r.free[segment] = false
 	from, to := segment*r.size, (segment+1)*r.size
-	return &slots[V]{tags: r.slab.tags[from:to:to], checks: r.slab.checks[from:to:to], values: r.slab.values[from:to:to]}
+	return &slots[V]{pairs: r.slab.pairs[from/2 : to/2 : to/2], rest: r.slab.rest[from:to:to]}
 }
 
+func wholeGroups(n int) int { return (n + groupSlots - 1) / groupSlots * groupSlots }
+
 func newSlots[V any](n int) slots[V] {
-	s := slots[V]{tags: make([]atomic.Uint32, n), checks: make([]uint64, n), values: make([]V, n)}
+	s := slots[V]{pairs: make([]atomic.Uint64, n/2), rest: make([]rest[V], n)}
 	if n >= slabFrom {
-		useHugePages(bytesOf(s.tags))
-		useHugePages(bytesOf(s.checks))
-		useHugePages(bytesOf(s.values))
+		useHugePages(bytesOf(s.pairs))
+		useHugePages(bytesOf(s.rest))
 	}
 	return s
 }

@@ -26,7 +26,7 @@ func (t *table[V]) bytes() (n int) {
 	var v V
 	for i := range all.each {
 		if s := all.each[i].Load(); s != nil {
-			n += len(s.tags) * (12 + int(unsafe.Sizeof(v)))
+			n += s.size() * (12 + int(unsafe.Sizeof(v)))
 		}
 	}
 	return n

@@ -4,6 +4,25 @@ import (
 	"sync/atomic"
 )
 
+// Slots come in groups, whose tags are looked at together: a search ends at the end
+// of a group, mostly the first, so that the processor can foretell where, and begins
+// the next search while it waits for this one's memory.
+const (
+	groupSlots = 8
+	groupWords = groupSlots / 2
+)
+
+// pair holds the tags of two slots, the first in its low half.
+type pair = uint64
+
+const (
+	low  pair = 1<<32 + 1
+	high pair = low << 31
+)
+
+// hasZero is not zero if a half of p is.
+func hasZero(p pair) pair { return (p - low) & ^p & high }
+
 // The tags that are no hash.
 const (
 	tagFree = iota
@@ -47,13 +66,19 @@ type segments[V any] struct {
 }
 
 // slots keeps tags apart from the rest: a reader that finds nothing has read
-// tags only, sixteen to a cache line.
+// tags only, sixteen to a cache line. There are whole groups of them.
 type slots[V any] struct {
-	tags   []atomic.Uint32
-	checks []uint64
-	values []V
+	pairs []atomic.Uint64
+	rest  []rest[V]
 	// live are the entries, used the slots that are not free.
 	live, used int
+}
+
+// rest is what of a slot is read once its tag was found. An empty value takes no
+// room at the beginning, and some at the end.
+type rest[V any] struct {
+	value V
+	check uint64
 }
 
 // empty tells whether there is nothing to find.
@@ -75,7 +100,7 @@ func (all *segments[V]) find(k hashed) *V {
 		return nil
 	}
 	if i := s.index(k); i >= 0 {
-		return &s.values[i]
+		return &s.rest[i].value
 	}
 	return nil
 }
@@ -109,7 +134,7 @@ func (t *table[V]) own() *segments[V] {
 func (all *segments[V]) insert(k hashed, v V) {
 	at := &all.each[k.segment()]
 	s := at.Load()
-	if s == nil || (s.used+1)*4 > len(s.tags)*3 {
+	if s == nil || (s.used+1)*8 > s.size()*5 {
 		s = all.copyFor(k.segment(), s, s.entries()+1)
 		s.put(k.tag(), k.check, v)
 		at.Store(s)
@@ -122,7 +147,7 @@ func (all *segments[V]) insert(k hashed, v V) {
 func (t *table[V]) remove(k hashed) {
 	all := t.segments.Load()
 	s := all.each[k.segment()].Load()
-	s.tags[s.index(k)].Store(tagGone)
+	s.setTag(s.index(k), tagGone)
 	s.live--
 	all.live--
 }
@@ -142,7 +167,7 @@ func (t *table[V]) compact() {
 		case s == nil:
 		case s.live == 0:
 			all.each[i].Store(nil)
-		case s.live*4 < len(s.tags):
+		case s.live*4 < s.size() && s.size() > groupSlots:
 			all.each[i].Store(all.copyFor(i, s, s.live))
 		}
 	}
@@ -163,24 +188,45 @@ func (s *slots[V]) entries() int {
 	return s.live
 }
 
-// home spreads tags over the slots by their high bits. Copying in the order of
-// slots is then copying in the order of the new ones.
-func (s *slots[V]) home(tag uint32) int {
-	return int(uint64(tag) * uint64(len(s.tags)) >> 32)
+// size is the number of slots.
+func (s *slots[V]) size() int { return len(s.rest) }
+
+func (s *slots[V]) tag(i int) uint32 { return uint32(s.pairs[i/2].Load() >> (i % 2 * 32)) }
+
+// setTag is for the one writer.
+func (s *slots[V]) setTag(i int, tag uint32) {
+	at, shift := &s.pairs[i/2], i%2*32
+	at.Store(at.Load()&^(pair(^uint32(0))<<shift) | pair(tag)<<shift)
 }
 
+// home spreads tags over the slots by their high bits. Copying in the order of
+// slots is then copying in the order of the new ones.
+func (s *slots[V]) home(tag uint32) int { return int(uint64(tag) * uint64(len(s.rest)) >> 32) }
+
+// index gives the slot of a key, -1 when it is in none.
 func (s *slots[V]) index(k hashed) int {
-	tag, tags := k.tag(), s.tags
-	for i := s.home(tag); ; i++ {
-		if i >= len(tags) {
-			i = 0
+	// Most entries are at home. That they will be is a guess that lets the processor
+	// read tag and check at the same time.
+	tag := k.tag()
+	i := s.home(tag)
+	if s.tag(i) == tag && s.rest[i].check == k.check {
+		return i
+	}
+	both := pair(tag) * low
+	for g := i / groupSlots * groupWords; ; g += groupWords {
+		if g >= len(s.pairs) {
+			g = 0
 		}
-		switch tags[i].Load() {
-		case tag:
-			if s.checks[i] == k.check {
-				return i
+		group := s.pairs[g : g+groupWords : g+groupWords]
+		p, q, r, t := group[0].Load(), group[1].Load(), group[2].Load(), group[3].Load()
+		if hasZero(p^both)|hasZero(q^both)|hasZero(r^both)|hasZero(t^both) != 0 {
+			for i := 2 * g; i < 2*g+groupSlots; i++ {
+				if s.tag(i) == tag && s.rest[i].check == k.check {
+					return i
+				}
 			}
-		case tagFree:
+		}
+		if hasZero(p)|hasZero(q)|hasZero(r)|hasZero(t) != 0 {
 			return -1
 		}
 	}
@@ -189,27 +235,36 @@ func (s *slots[V]) index(k hashed) int {
 // put fills a free slot, its tag last: a reader that sees the tag sees the rest.
 func (s *slots[V]) put(tag uint32, check uint64, v V) {
 	i := s.home(tag)
-	for s.tags[i].Load() != tagFree {
-		if i++; i == len(s.tags) {
-			i = 0
-		}
+	if s.tag(i) != tagFree {
+		i = s.freeFrom(i / groupSlots * groupSlots)
 	}
-	s.checks[i], s.values[i] = check, v
-	s.tags[i].Store(tag)
+	s.rest[i] = rest[V]{v, check}
+	s.setTag(i, tag)
 	s.live++
 	s.used++
 }
 
+// freeFrom gives the next slot that is free.
+func (s *slots[V]) freeFrom(i int) int {
+	for s.tag(i) != tagFree {
+		if i++; i == len(s.rest) {
+			i = 0
+		}
+	}
+	return i
+}
+
 // copyFor copies the entries of a segment to new slots of which n entries fill
-// half.
+// five in twelve: in tables between that and five in eight, a group in sixteen is
+// full.
 func (all *segments[V]) copyFor(segment int, s *slots[V], n int) *slots[V] {
-	c := all.room.take(segment, max(2*n, 4))
+	c := all.room.take(segment, n*12/5)
 	if s == nil {
 		return c
 	}
-	for i := range s.tags {
-		if tag := s.tags[i].Load(); tag >= firstTag {
-			c.put(tag, s.checks[i], s.values[i])
+	for i := range s.size() {
+		if tag := s.tag(i); tag >= firstTag {
+			c.put(tag, s.rest[i].check, s.rest[i].value)
 		}
 	}
 	return c
