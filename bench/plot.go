@@ -30,7 +30,7 @@ type chart struct {
 
 var charts = []chart{
 	{"check.svg", "Check of a token that is not revoked, 1 core", "revoked tokens in the set", "ns per check", "check_miss", "1 core"},
-	{"propagation.svg", "From accepted to refused by every agent", "agents", "ms", "propagation", ""},
+	{"propagation.svg", "From published to refused by every agent", "agents", "ms", "propagation", ""},
 }
 
 // plots writes each chart that there are rows for; "" is for none. Without a case

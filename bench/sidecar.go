@@ -66,7 +66,7 @@ func sidecars(ctx context.Context, c *Config) (rows []Row, err error) {
 	}
 	for _, mode := range sidecarModes {
 		for _, connections := range pick(c, []int{1, 16, 64}, []int{1, 16, 64}, []int{2}) {
-			s := sampler{rounds: pick(c, 5, 2, 1), connections: connections}
+			s := sampler{rounds: pick(c, 6, 4, 1), connections: connections}
 			row, err := s.row(ctx, mode+", tcp", func(ctx context.Context, what string) (load, error) {
 				return tcp.run(ctx, at[orNoCheck(what, mode)].TCP, connections)
 			})
@@ -74,6 +74,7 @@ func sidecars(ctx context.Context, c *Config) (rows []Row, err error) {
 				return rows, err
 			}
 			rows = append(rows, row)
+			s.rounds = pick(c, 6, 8, 1) // of a shorter run
 			row, err = s.row(ctx, mode+", unix socket", func(ctx context.Context, what string) (load, error) {
 				return unix.run(ctx, at[orNoCheck(what, mode)].Unix, connections)
 			})
@@ -100,15 +101,18 @@ type load struct {
 	failed    int
 }
 
-// sampler runs the load against both servers in turn.
+// sampler runs the load against both servers in turn, as often the one first as the
+// other.
 type sampler struct{ rounds, connections int }
 
 func (s *sampler) row(ctx context.Context, kase string, run func(ctx context.Context, what string) (load, error)) (Row, error) {
 	samples := map[string][]load{}
 	var ratios []float64
-	for range s.rounds {
+	for round := range s.rounds {
 		var of [2]load
-		for i, what := range []string{"check", noCheck} {
+		for i := range of {
+			i = (i + round) % 2
+			what := []string{"check", noCheck}[i]
 			l, err := run(ctx, what)
 			if err == nil && l.failed > 0 {
 				err = fmt.Errorf("%d requests were not answered with 200", l.failed)
