@@ -49,7 +49,7 @@ var errMissed = errors.New("missed its target")
 // options are the flags.
 type options struct {
 	quick, tiny, json, markdown bool
-	rows, plots                 string
+	rows, plots, from           string
 }
 
 func parse(args []string, log io.Writer) (*options, error) {
@@ -61,6 +61,7 @@ func parse(args []string, log io.Writer) (*options, error) {
 	flags.BoolVar(&o.json, "json", false, "print one JSON object a line")
 	flags.BoolVar(&o.markdown, "markdown", false, "print the table as Markdown")
 	flags.StringVar(&o.rows, "rows", "", "measure these rows only, with commas between them: "+names(measurements))
+	flags.StringVar(&o.from, "from", "", "measure nothing: take the rows that --json has written into this file")
 	flags.StringVar(&o.plots, "plots", "", "write plots (SVG) into this directory")
 	if err := flags.Parse(args); err != nil {
 		return nil, err
@@ -70,6 +71,9 @@ func parse(args []string, log io.Writer) (*options, error) {
 	}
 	if o.json && o.markdown {
 		return nil, errors.New("--json and --markdown exclude each other")
+	}
+	if o.from != "" && (o.json || o.quick || o.tiny || o.rows != "") {
+		return nil, errors.New("--from measures nothing: it goes with --markdown and --plots only")
 	}
 	return o, nil
 }
@@ -115,6 +119,14 @@ func run(ctx context.Context, args []string, out, log io.Writer) error {
 	o, err := parse(args, log)
 	if err != nil {
 		return err
+	}
+	if o.from != "" {
+		rows, err := readRows(o.from)
+		if err != nil {
+			return err
+		}
+		p := printer{out: out, log: log, markdown: o.markdown}
+		return errors.Join(p.table(rows), plots(o.plots, rows))
 	}
 	chosen, err := o.selected()
 	if err != nil {

@@ -149,6 +149,39 @@ func TestJSONIsOneObjectALine(t *testing.T) {
 	}
 }
 
+func TestTableOfAnEarlierRun(t *testing.T) {
+	var written, want, got bytes.Buffer
+	p := printer{out: &written, log: io.Discard, json: true}
+	for _, r := range fixed() {
+		if err := p.progress(r); err != nil {
+			t.Fatal(err)
+		}
+	}
+	path := filepath.Join(t.TempDir(), "rows.json")
+	if err := os.WriteFile(path, written.Bytes(), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if err := markdown(&want, "", fixed()); err != nil {
+		t.Fatal(err)
+	}
+	dir := t.TempDir()
+	if err := run(t.Context(), []string{"--from", path, "--markdown", "--plots", dir}, &got, io.Discard); err != nil {
+		t.Fatal(err)
+	}
+	if got.String() != want.String() {
+		t.Errorf("table:\n%s\nwant:\n%s", &got, &want)
+	}
+	if _, err := os.Stat(filepath.Join(dir, "check.svg")); err != nil {
+		t.Error(err)
+	}
+	if err := os.WriteFile(path, []byte(`{"row":1}`), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if err := run(t.Context(), []string{"--from", path}, io.Discard, io.Discard); err == nil {
+		t.Error("what is no row is taken for one")
+	}
+}
+
 func TestPlotsShowWhatThereIsDataFor(t *testing.T) {
 	dir := filepath.Join(t.TempDir(), "out")
 	if err := plots(dir, fixed()); err != nil {
@@ -173,7 +206,7 @@ func TestPlotsShowWhatThereIsDataFor(t *testing.T) {
 }
 
 func TestFlagsThatMakeNoSenseAreRefused(t *testing.T) {
-	for _, args := range [][]string{{"--rows", "nothing"}, {"--json", "--markdown"}, {"extra"}, {"--unknown"}} {
+	for _, args := range [][]string{{"--rows", "nothing"}, {"--json", "--markdown"}, {"--from", "x", "--quick"}, {"extra"}, {"--unknown"}} {
 		if err := run(t.Context(), args, io.Discard, io.Discard); err == nil {
 			t.Errorf("%v is accepted", args)
 		}

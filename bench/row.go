@@ -2,9 +2,12 @@ package main
 
 import (
 	"context"
+	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"maps"
+	"os"
 	"slices"
 	"strings"
 )
@@ -40,6 +43,26 @@ type Row struct {
 	Pass bool `json:"pass"`
 	// Detail has what belongs to the row beside its figure: p99, allocations.
 	Detail map[string]float64 `json:"detail,omitempty"`
+}
+
+// readRows reads what --json has written.
+func readRows(path string) (rows []Row, err error) {
+	f, err := os.Open(path)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	for in := json.NewDecoder(f); ; {
+		var r Row
+		err := in.Decode(&r)
+		if errors.Is(err, io.EOF) {
+			return rows, nil
+		}
+		if err != nil {
+			return nil, fmt.Errorf("%s, behind %d rows: %w", path, len(rows), err)
+		}
+		rows = append(rows, r)
+	}
 }
 
 // Must says how a ratio is compared with its target.

@@ -26,7 +26,8 @@ func (p *printer) progress(r Row) error {
 	return nil
 }
 
-// table takes all rows at the end.
+// table takes all rows at the end. Without a machine it leaves that line out: rows
+// of a file do not say on which they were measured.
 func (p *printer) table(rows []Row) error {
 	if p.json {
 		fmt.Fprintln(p.log, p.machine)
@@ -35,8 +36,10 @@ func (p *printer) table(rows []Row) error {
 	if p.markdown {
 		return markdown(p.out, p.machine, rows)
 	}
-	if _, err := fmt.Fprintln(p.out, p.machine); err != nil {
-		return err
+	if p.machine != "" {
+		if _, err := fmt.Fprintln(p.out, p.machine); err != nil {
+			return err
+		}
 	}
 	t := tabwriter.NewWriter(p.out, 0, 0, 2, ' ', 0)
 	fmt.Fprintln(t, strings.Join(columns, "\t"))
@@ -48,7 +51,10 @@ func (p *printer) table(rows []Row) error {
 
 func markdown(out io.Writer, machine string, rows []Row) error {
 	var b strings.Builder
-	fmt.Fprintf(&b, "%s\n\n| %s |\n|%s\n", machine, strings.Join(columns, " | "), strings.Repeat("---|", len(columns)))
+	if machine != "" {
+		fmt.Fprintf(&b, "%s\n\n", machine)
+	}
+	fmt.Fprintf(&b, "| %s |\n|%s\n", strings.Join(columns, " | "), strings.Repeat("---|", len(columns)))
 	for i := range rows {
 		fmt.Fprintf(&b, "| %s |\n", strings.Join(cells(&rows[i]), " | "))
 	}
