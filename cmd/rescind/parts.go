@@ -10,6 +10,7 @@ import (
 	"net/http"
 	"net/url"
 	"os"
+	"runtime/debug"
 	"time"
 
 	"github.com/nats-io/nats.go"
@@ -95,6 +96,7 @@ func (g *globals) openAgent(ctx context.Context, nc *nats.Conn, realms *realm.Re
 	if err != nil {
 		return nil, err
 	}
+	debug.FreeOSMemory() // what loading has left behind
 	side.Agent, side.Realms, side.Version, side.Logger = a, realms, cfg.Version, cfg.Logger
 	h, err := sidecar.New(side)
 	if err != nil {
