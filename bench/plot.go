@@ -123,11 +123,11 @@ func save(file string, p *plot.Plot, legend *plot.Legend) (err error) {
 		style.Font.Variant, style.Handler = "Sans", fonts
 	}
 	legend.Top, legend.Left = true, true
-	canvas, err := draw.NewFormattedCanvas(20*vg.Centimeter, 11*vg.Centimeter, strings.TrimPrefix(filepath.Ext(file), "."))
+	canvas, err := draw.NewFormattedCanvas(22*vg.Centimeter, 11*vg.Centimeter, strings.TrimPrefix(filepath.Ext(file), "."))
 	if err != nil {
 		return err
 	}
-	all, beside := draw.New(canvas), 4*vg.Centimeter
+	all, beside := draw.New(canvas), 5.5*vg.Centimeter
 	all.SetColor(color.White)
 	all.Fill(all.Rectangle.Path())
 	p.Draw(draw.Crop(all, 0, -beside, 0, -vg.Millimeter))
