@@ -236,10 +236,24 @@ func (t *Token) IssuerKey() Key { return t.issuer }
 
 // Claim gives the key of the token's top-level string claim of that name, and
 // whether there is one.
-func (t *Token) Claim(name string) (Key, bool) {
-	want := markOf(name)
+func (t *Token) Claim(name string) (Key, bool) { return t.Named(NameClaim(name)) }
+
+// ClaimName is the name of a claim that is looked for in many tokens.
+type ClaimName struct {
+	name string
+	mark mark
+}
+
+// NameClaim makes the ClaimName of a name.
+func NameClaim(name string) ClaimName { return ClaimName{name, markOf(name)} }
+
+// String is the name.
+func (n ClaimName) String() string { return n.name }
+
+// Named is Claim for a name that was made ready.
+func (t *Token) Named(n ClaimName) (Key, bool) {
 	for i, m := range t.marks {
-		if m == want && (len(name) <= markedBytes || t.claims[i].name == name) {
+		if m == n.mark && (len(n.name) <= markedBytes || t.claims[i].name == n.name) {
 			return t.claims[i].key, true
 		}
 	}

@@ -27,7 +27,7 @@ type index struct {
 // claimRules are the rules on one claim: those bound to issuers, and those that
 // are not.
 type claimRules struct {
-	name       string
+	name       events.ClaimName
 	bound, any table[cutoffs]
 }
 
@@ -45,7 +45,7 @@ func (x *index) claimHits(t *events.Token) bool {
 		return false
 	}
 	for _, c := range *names {
-		key, ok := t.Claim(c.name)
+		key, ok := t.Named(c.name)
 		if !ok {
 			continue
 		}
@@ -187,11 +187,11 @@ func (x *index) claim(name string) *claimRules {
 		names = *p
 	}
 	for _, c := range names {
-		if c.name == name {
+		if c.name.String() == name {
 			return c
 		}
 	}
-	c := &claimRules{name: name}
+	c := &claimRules{name: events.NameClaim(name)}
 	names = append(slices.Clone(names), c)
 	x.claims.Store(&names)
 	return c
