@@ -71,11 +71,19 @@ func ruleHits(rules *table[cutoffs], k hashed, t *events.Token) bool {
 	return c != nil && c.hits(t)
 }
 
-// issuerKey is the key of the token's issuer, also of a Token that was put
-// together by hand and does not know its key.
+// issuerKey is the key of the token's issuer.
 func issuerKey(t *events.Token) events.Key {
-	if key := t.IssuerKey(); key != (events.Key{}) || t.Issuer == "" {
+	if key := t.IssuerKey(); key != (events.Key{}) {
 		return key
+	}
+	return unknownIssuerKey(t)
+}
+
+// unknownIssuerKey is that of a Token that was put together by hand and does not know
+// its key, and of one without an issuer.
+func unknownIssuerKey(t *events.Token) (none events.Key) {
+	if t.Issuer == "" {
+		return none
 	}
 	return events.IssuerKey(t.Issuer)
 }

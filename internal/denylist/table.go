@@ -87,14 +87,12 @@ func (t *table[V]) empty() bool { return t.segments.Load() == nil }
 // find gives the value of a key, or nil. A value that is changed in its place is
 // read and changed by atomic operations; a reader may see the copy from before the
 // last growth.
-func (t *table[V]) find(k hashed) *V {
-	if all := t.segments.Load(); all != nil {
-		return all.find(k)
-	}
-	return nil
-}
+func (t *table[V]) find(k hashed) *V { return t.segments.Load().find(k) }
 
 func (all *segments[V]) find(k hashed) *V {
+	if all == nil {
+		return nil
+	}
 	s := all.each[k.segment()].Load()
 	if s == nil {
 		return nil
