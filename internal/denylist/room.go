@@ -43,7 +43,8 @@ func (r *room[V]) take(segment, size int) *slots[V] {
 	return &slots[V]{pairs: r.slab.pairs[from/2 : to/2 : to/2], rest: r.slab.rest[from:to:to]}
 }
 
-func wholeGroups(n int) int { return (n + groupSlots - 1) / groupSlots * groupSlots }
+// wholeGroups is room for n slots, one group at least.
+func wholeGroups(n int) int { return max((n+groupSlots-1)/groupSlots, 1) * groupSlots }
 
 func newSlots[V any](n int) slots[V] {
 	s := slots[V]{pairs: make([]atomic.Uint64, n/2), rest: make([]rest[V], n)}

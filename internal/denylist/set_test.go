@@ -155,6 +155,36 @@ func TestAnyScheduleAgreesWithMatch(t *testing.T) {
 	}
 }
 
+// TestSetsOfEverySizeComeBack: how many identities the state names decides how large
+// the tables begin.
+func TestSetsOfEverySizeComeBack(t *testing.T) {
+	for size := range 100 {
+		o := options(filepath.Join(t.TempDir(), "denylist.db"))
+		s := mustOpen(t, o)
+		if size > 0 {
+			s.Stage(denylist.Change{Records: []denylist.Record{list(1, 0, size)}})
+		}
+		if _, err := s.Commit(); err != nil {
+			t.Fatal(err)
+		}
+		if err := s.Close(); err != nil {
+			t.Fatal(err)
+		}
+		s = mustOpen(t, o)
+		if s.Recovered() != "" || s.Len() != size {
+			t.Fatalf("%d identities: came back with %d, recovered from %q", size, s.Len(), s.Recovered())
+		}
+		for i := range size {
+			if !s.Check(&events.Token{Identity: identity(i)}) {
+				t.Fatalf("%d identities: %d is not refused", size, i)
+			}
+		}
+		if s.Check(&events.Token{Identity: identity(size)}) {
+			t.Fatalf("%d identities: another is refused", size)
+		}
+	}
+}
+
 func TestEverythingComesBackAfterARestart(t *testing.T) {
 	o := options(newPath(t))
 	s := mustOpen(t, o)
