@@ -28,27 +28,8 @@ import (
 // event's signature and puts the identities into a map, and one that also puts
 // them into a bbolt file. The limit is an ordered consumer that only reads.
 func measureCatchup(ctx context.Context, c *Config) ([]Row, error) {
-	return catchupOf(ctx, c, pick(c, []int{10_000, 100_000, 1_000_000}, []int{10_000, 50_000, 200_000}, []int{2 * perList}),
-		pick(c, repeats{5, time.Minute}, repeats{5, 5 * time.Second}, repeats{times: 1}))
-}
-
-func catchupOf(ctx context.Context, c *Config, sizes []int, r repeats) (rows []Row, err error) {
-	ctx, cancel := context.WithTimeout(ctx, 10*time.Minute)
-	defer cancel()
-	s, err := openSite(ctx, c, syncLater)
-	if err != nil {
-		return nil, err
-	}
-	defer func() { err = errors.Join(err, s.Close()) }()
-	for _, n := range sizes {
-		two, err := s.catchup(ctx, n, r)
-		if err != nil {
-			return nil, fmt.Errorf("%d identities: %w", n, err)
-		}
-		rows = append(rows, two...)
-		c.logf("  %d identities done", n)
-	}
-	return rows, nil
+	return prefilled(ctx, c, pick(c, []int{10_000, 100_000, 1_000_000}, []int{10_000, 50_000, 200_000}, []int{2 * perList}),
+		pick(c, repeats{5, time.Minute}, repeats{5, 5 * time.Second}, repeats{times: 1}), (*site).catchup)
 }
 
 // The ordered consumers beside.

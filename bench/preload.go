@@ -191,6 +191,28 @@ func awaitReceipts(ctx context.Context, b *bus.Bus, orders int) error {
 	return errors.Join(err, failed)
 }
 
+// prefilled measures each size on one site, whose streams are filled before and do
+// not sync each write.
+func prefilled(ctx context.Context, c *Config, sizes []int, r repeats,
+	measure func(*site, context.Context, int, repeats) ([]Row, error)) (rows []Row, err error) {
+	ctx, cancel := context.WithTimeout(ctx, 10*time.Minute)
+	defer cancel()
+	s, err := openSite(ctx, c, syncLater)
+	if err != nil {
+		return nil, err
+	}
+	defer func() { err = errors.Join(err, s.Close()) }()
+	for _, n := range sizes {
+		some, err := measure(s, ctx, n, r)
+		if err != nil {
+			return nil, fmt.Errorf("%d of them: %w", n, err)
+		}
+		rows = append(rows, some...)
+		c.logf("  %d done", n)
+	}
+	return rows, nil
+}
+
 // filled is a stream that holds signed events before anybody reads it. No publisher
 // runs: the bench sends the beacons itself, so that only the agent works.
 type filled struct {

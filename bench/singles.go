@@ -18,37 +18,18 @@ import (
 //
 // The limit is verifying the same signatures on all cores.
 func measureSingles(ctx context.Context, c *Config) ([]Row, error) {
-	return singlesOf(ctx, c, pick(c, []int{1_000, 10_000, 100_000}, []int{1_000, 5_000, 20_000}, []int{20}),
-		pick(c, repeats{5, time.Minute}, repeats{5, 5 * time.Second}, repeats{times: 1}))
-}
-
-func singlesOf(ctx context.Context, c *Config, sizes []int, r repeats) (rows []Row, err error) {
-	ctx, cancel := context.WithTimeout(ctx, 10*time.Minute)
-	defer cancel()
-	s, err := openSite(ctx, c, syncLater)
-	if err != nil {
-		return nil, err
-	}
-	defer func() { err = errors.Join(err, s.Close()) }()
-	for _, n := range sizes {
-		row, err := s.singles(ctx, n, r)
-		if err != nil {
-			return nil, fmt.Errorf("%d revocations: %w", n, err)
-		}
-		rows = append(rows, row)
-		c.logf("  %d revocations done", n)
-	}
-	return rows, nil
+	return prefilled(ctx, c, pick(c, []int{1_000, 10_000, 100_000}, []int{1_000, 5_000, 20_000}, []int{20}),
+		pick(c, repeats{5, time.Minute}, repeats{5, 5 * time.Second}, repeats{times: 1}), (*site).singles)
 }
 
 // stockedUser is the i-th user of the stock.
 func stockedUser(i int) string { return fmt.Sprintf("user-%d", i) }
 
 // singles measures one size, in a fleet of its own.
-func (s *site) singles(ctx context.Context, n int, repeat repeats) (Row, error) {
+func (s *site) singles(ctx context.Context, n int, repeat repeats) ([]Row, error) {
 	demo, ok := s.realms.Get("demo")
 	if !ok {
-		return Row{}, errors.New("no development realm")
+		return nil, errors.New("no development realm")
 	}
 	fleet := events.Fleet(fmt.Sprintf("singles-%d", n))
 	revocations := make([]events.Revocation, n)
@@ -57,18 +38,18 @@ func (s *site) singles(ctx context.Context, n int, repeat repeats) (Row, error) 
 	}
 	k, err := s.fill(ctx, fleet, events.Control, revocations)
 	if err != nil {
-		return Row{}, err
+		return nil, err
 	}
 	first, err := s.tokenOf(stockedUser(0), revocations[0].IssuedAt)
 	if err != nil {
-		return Row{}, err
+		return nil, err
 	}
 	last, err := s.tokenOf(stockedUser(n-1), revocations[n-1].IssuedAt)
 	if err != nil {
-		return Row{}, err
+		return nil, err
 	}
 	if _, err := k.read(ctx, "", first, last); err != nil {
-		return Row{}, fmt.Errorf("warming up: %w", err)
+		return nil, fmt.Errorf("warming up: %w", err)
 	}
 	var own, limit samples
 	err = repeat.do(func() error {
@@ -81,9 +62,9 @@ func (s *site) singles(ctx context.Context, n int, repeat repeats) (Row, error) 
 		own = append(own, perSecond(n, took.durable))
 		return err
 	})
-	return Row{Row: "singles", Case: "new agent, durable", N: n, Rescind: own.median(), Unit: "revocations/s",
+	return []Row{{Row: "singles", Case: "new agent, durable", N: n, Rescind: own.median(), Unit: "revocations/s",
 		Limit: limit.median(), LimitName: "ed25519_all_cores", Ratio: own.median() / limit.median(), Of: "ed25519_all_cores",
-		Must: AtLeast, Target: 0.7, Detail: map[string]float64{"rounds": float64(len(own))}}, err
+		Must: AtLeast, Target: 0.7, Detail: map[string]float64{"rounds": float64(len(own))}}}, err
 }
 
 // tokenOf issues a token of the user at a time.
