@@ -69,7 +69,7 @@ nobody is signed out. What stays of it:
 	if c.Yes {
 		return issuer, nil
 	}
-	return issuer, g.confirm("Go on?")
+	return issuer, g.confirm(ctx, "Go on?")
 }
 
 // issuer finds one that the publisher knows: a token of an unknown one would be

@@ -128,7 +128,7 @@ type revokeRealmCmd struct {
 
 func (c *revokeRealmCmd) Run(ctx context.Context, g *globals, r *revokeCmd) error {
 	if !c.Yes {
-		if err := g.confirm(fmt.Sprintf("Sign out everybody of realm %s?", c.Realm)); err != nil {
+		if err := g.confirm(ctx, fmt.Sprintf("Sign out everybody of realm %s?", c.Realm)); err != nil {
 			return err
 		}
 	}
@@ -141,24 +141,38 @@ type revokeAllCmd struct {
 
 func (c *revokeAllCmd) Run(ctx context.Context, g *globals, r *revokeCmd) error {
 	if !c.Yes {
-		if err := g.confirm("Sign out everybody of every realm?"); err != nil {
+		if err := g.confirm(ctx, "Sign out everybody of every realm?"); err != nil {
 			return err
 		}
 	}
 	return r.order(ctx, g, target{"all": true})
 }
 
-// confirm asks a person. No answer is no.
-func (g *globals) confirm(question string) error {
+// confirm asks a person. No answer is no, and so is an interrupt.
+func (g *globals) confirm(ctx context.Context, question string) error {
 	fmt.Fprintf(g.std.err, "%s [y/N] ", question)
-	line, err := bufio.NewReader(g.std.in).ReadString('\n')
-	if err != nil && line == "" {
-		return exit{exitFailed, "not confirmed; --yes does not ask"}
+	type read struct {
+		line string
+		err  error
 	}
-	if answer := strings.ToLower(strings.TrimSpace(line)); answer != "y" && answer != "yes" {
+	answered := make(chan read, 1)
+	go func() { // it waits for a line for as long as the process lives
+		line, err := bufio.NewReader(g.std.in).ReadString('\n')
+		answered <- read{line, err}
+	}()
+	select {
+	case <-ctx.Done():
+		fmt.Fprintln(g.std.err)
 		return exit{exitFailed, "not confirmed"}
+	case r := <-answered:
+		if r.err != nil && r.line == "" {
+			return exit{exitFailed, "not confirmed; --yes does not ask"}
+		}
+		if answer := strings.ToLower(strings.TrimSpace(r.line)); answer != "y" && answer != "yes" {
+			return exit{exitFailed, "not confirmed"}
+		}
+		return nil
 	}
-	return nil
 }
 
 // answer is what the publisher says to an order.
