@@ -15,13 +15,16 @@ import (
 	"time"
 )
 
+// callTimeout is how long an answer may take.
+const callTimeout = time.Minute
+
 // maxAnswer is the longest answer that the client reads, in bytes.
 const maxAnswer = 16 << 20
 
 // httpClient gives a client for base, which may be unix:/path, and the URL to
 // put paths behind.
 func httpClient(base string) (*http.Client, string) {
-	client := &http.Client{Timeout: time.Minute}
+	client := &http.Client{Timeout: callTimeout}
 	path, ok := strings.CutPrefix(base, "unix:")
 	if !ok {
 		return client, strings.TrimSuffix(base, "/")
@@ -42,29 +45,35 @@ func (g *globals) apiKey() (string, error) {
 	return key, err
 }
 
-// call asks the publisher, and gives the status and the body.
+// call asks the publisher with a JSON body, nil for none, and gives the status and
+// the body of the answer.
 func (g *globals) call(ctx context.Context, method, path string, body any) (int, []byte, error) {
+	if body == nil {
+		return g.ask(ctx, method, path, "", nil, callTimeout)
+	}
+	b, err := json.Marshal(body)
+	if err != nil {
+		return 0, nil, err
+	}
+	return g.ask(ctx, method, path, "application/json", bytes.NewReader(b), callTimeout)
+}
+
+// ask is call with any body, and for as long as timeout.
+func (g *globals) ask(ctx context.Context, method, path, contentType string, body io.Reader, timeout time.Duration) (int, []byte, error) {
 	key, err := g.apiKey()
 	if err != nil {
 		return 0, nil, err
 	}
-	var payload io.Reader
-	if body != nil {
-		b, err := json.Marshal(body)
-		if err != nil {
-			return 0, nil, err
-		}
-		payload = bytes.NewReader(b)
-	}
 	client, base := httpClient(g.Publisher)
-	req, err := http.NewRequestWithContext(ctx, method, base+path, payload)
+	client.Timeout = timeout
+	req, err := http.NewRequestWithContext(ctx, method, base+path, body)
 	if err != nil {
 		return 0, nil, usage("--publisher: %v", err)
 	}
 	req.Header.Set("Authorization", "Bearer "+key)
 	req.Header.Set("Accept", "application/json")
-	if body != nil {
-		req.Header.Set("Content-Type", "application/json")
+	if contentType != "" {
+		req.Header.Set("Content-Type", contentType)
 	}
 	res, err := client.Do(req)
 	if err != nil {
@@ -78,9 +87,17 @@ func (g *globals) call(ctx context.Context, method, path string, body any) (int,
 // refusal makes a problem document (RFC 9457) into an error. What the publisher
 // cannot make sense of is the caller's mistake, as a wrong flag is.
 func refusal(status int, body []byte) error {
-	var p struct{ Title, Detail string }
+	var p struct {
+		Title, Detail string
+		Errors        []struct{ Detail string }
+	}
 	_ = json.Unmarshal(body, &p) // anything else has no title
 	why := cmp.Or(p.Detail, p.Title, http.StatusText(status))
+	if len(p.Errors) > 1 {
+		for _, e := range p.Errors {
+			why += "\n  " + e.Detail
+		}
+	}
 	code := exitFailed
 	if status == http.StatusBadRequest || status == http.StatusUnprocessableEntity {
 		code = exitUsage

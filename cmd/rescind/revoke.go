@@ -2,15 +2,19 @@ package main
 
 import (
 	"bufio"
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"net/http"
 	"net/url"
 	"os"
 	"strings"
 	"time"
+
+	"github.com/schollz/progressbar/v3"
 
 	"github.com/rescind/rescind/publisher"
 )
@@ -22,7 +26,7 @@ type revokeCmd struct {
 	NotBefore int64         `help:"Cutoff in Unix seconds: tokens issued until then are revoked. Default: now." placeholder:"UNIX"`
 
 	Token   revokeTokenCmd   `cmd:"" help:"Revoke one token."`
-	Tokens  revokeTokensCmd  `cmd:"" help:"Revoke up to 1,000 tokens, one a line."`
+	Tokens  revokeTokensCmd  `cmd:"" help:"Revoke up to 100,000 tokens, one a line."`
 	Session revokeSessionCmd `cmd:"" help:"Revoke every token of a session (sid)."`
 	User    revokeUserCmd    `cmd:"" help:"Revoke every token of a user issued until now."`
 	Realm   revokeRealmCmd   `cmd:"" help:"Revoke every token of a realm issued until now."`
@@ -61,10 +65,14 @@ func (c *revokeTokenCmd) Run(ctx context.Context, g *globals, r *revokeCmd) erro
 }
 
 type revokeTokensCmd struct {
-	File string `help:"File with the tokens, - for standard input." default:"-"`
+	File string `help:"File with the tokens, - for standard input. A line is a token, or a JSON object with iss, jti and exp." default:"-"`
 }
 
+// Run sends the list as lines, of which the publisher makes events of 1,000.
 func (c *revokeTokensCmd) Run(ctx context.Context, g *globals, r *revokeCmd) error {
+	if r.NotBefore != 0 {
+		return usage("--not-before makes no sense for tokens")
+	}
 	in := g.std.in
 	if c.File != "-" {
 		f, err := os.Open(c.File)
@@ -74,20 +82,75 @@ func (c *revokeTokensCmd) Run(ctx context.Context, g *globals, r *revokeCmd) err
 		defer f.Close()
 		in = f
 	}
-	var tokens []string
+	body, err := tokenLines(in)
+	if err != nil {
+		return err
+	}
+	q := r.query()
+	if r.Reason != "" {
+		q.Set("reason", r.Reason)
+	}
+	sending := newProgress(g.std.err, "sending", int64(body.Len()), progressbar.OptionShowBytes(true))
+	defer sending.end()
+	status, answered, err := g.ask(ctx, http.MethodPost, "/v1/revocations?"+q.Encode(), "application/x-ndjson",
+		&watchedReader{body, sending}, listTimeout)
+	if err != nil {
+		return err
+	}
+	sending.end()
+	return r.tell(g, status, answered)
+}
+
+const (
+	// maxListed is how many tokens the publisher takes at a time.
+	maxListed = 100_000
+	// listTimeout is how long a list may take to be sent and answered.
+	listTimeout = 6 * time.Minute
+)
+
+// tokenLines makes the lines of a file into those of a list (NDJSON). Lines that are
+// JSON objects stay as they are; the publisher checks all of them.
+func tokenLines(in io.Reader) (*bytes.Buffer, error) {
+	var out bytes.Buffer
+	n := 0
 	lines := bufio.NewScanner(in)
 	for lines.Scan() {
-		if t := strings.TrimSpace(lines.Text()); t != "" {
-			tokens = append(tokens, t)
+		text := strings.TrimSpace(lines.Text())
+		if text == "" {
+			continue
 		}
+		if n++; n > maxListed {
+			return nil, usage("more than %d tokens: send them in several lists", maxListed)
+		}
+		if !strings.HasPrefix(text, "{") {
+			b, err := json.Marshal(map[string]string{"token": text})
+			if err != nil {
+				return nil, err
+			}
+			text = string(b)
+		}
+		out.WriteString(text + "\n")
 	}
 	if err := lines.Err(); err != nil {
-		return fmt.Errorf("reading tokens: %w", err)
+		return nil, fmt.Errorf("reading tokens: %w", err)
 	}
-	if len(tokens) == 0 {
-		return usage("no tokens to revoke")
+	if n == 0 {
+		return nil, usage("no tokens to revoke")
 	}
-	return r.order(ctx, g, target{"tokens": tokens})
+	return &out, nil
+}
+
+// watchedReader shows how much of it was read.
+type watchedReader struct {
+	*bytes.Buffer
+	shown *progress
+}
+
+// Read is io.Reader's.
+func (w *watchedReader) Read(b []byte) (int, error) {
+	n, err := w.Buffer.Read(b)
+	w.shown.add(int64(n), int64(w.Buffer.Len()))
+	return n, err
 }
 
 type revokeSessionCmd struct {
@@ -200,11 +263,19 @@ func (r *revokeCmd) order(ctx context.Context, g *globals, t target) error {
 	if r.NotBefore != 0 {
 		t["not_before"] = r.NotBefore
 	}
-	q := url.Values{"wait": {r.Wait}, "timeout": {r.Timeout.String()}}
-	status, body, err := g.call(ctx, http.MethodPost, "/v1/revocations?"+q.Encode(), t)
+	status, body, err := g.call(ctx, http.MethodPost, "/v1/revocations?"+r.query().Encode(), t)
 	if err != nil {
 		return err
 	}
+	return r.tell(g, status, body)
+}
+
+func (r *revokeCmd) query() url.Values {
+	return url.Values{"wait": {r.Wait}, "timeout": {r.Timeout.String()}}
+}
+
+// tell prints what the publisher answered.
+func (r *revokeCmd) tell(g *globals, status int, body []byte) error {
 	if status != http.StatusCreated && status != http.StatusAccepted {
 		return refusal(status, body)
 	}

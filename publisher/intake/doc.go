@@ -11,7 +11,7 @@
 //
 //	DELETE /_security/oauth2/token      Elasticsearch's invalidate-token API
 //	DELETE /identity/api/tokens         LUSID's sign-out
-//	POST   /v1/revocations              rescind's own, and what reads it
+//	POST   /v1/revocations              rescind's own, and what reads it; long lists as lines (NDJSON)
 //	GET    /.well-known/jwks.json, /healthz, /readyz, /metrics, /
 //
 // # What holds for all of them

@@ -40,28 +40,38 @@ func (d nativeDoor) revoke(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	o, err := orderOf(r, c)
+	read, names := d.body, []string(nil)
+	if isLines(r.Header) {
+		read, names = d.lines, []string{"reason"}
+	}
+	o, err := orderOf(r, c, names...)
 	if err != nil {
 		return err
 	}
+	got, err := read(w, r, c, o)
+	if err != nil {
+		return err
+	}
+	o.Target = got.target
+	res, err := d.s.revoke(r.Context(), d, c, *o, got.realms)
+	return d.answer(w, http.StatusCreated, res, err, o, got.expired)
+}
+
+// body reads one JSON object, and what it says of the order.
+func (d nativeDoor) body(w http.ResponseWriter, r *http.Request, c *Caller, o *publisher.Order) (*resolved, error) {
 	if !isJSON(r.Header) {
-		return fmt.Errorf("%w: Content-Type must be application/json", errMediaType)
+		return nil, fmt.Errorf("%w: Content-Type must be application/json, or application/x-ndjson for a list", errMediaType)
 	}
 	body, err := readBody(w, r, nativeBodyLimit, false)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	req, err := parseNative(body)
 	if err != nil {
-		return err
+		return nil, err
 	}
-	got, err := d.resolve(r.Context(), c, req)
-	if err != nil {
-		return err
-	}
-	o.Target, o.Reason, o.NotBefore = got.target, req.reason, req.notBefore
-	res, err := d.s.revoke(r.Context(), d, c, *o, got.realms)
-	return d.answer(w, http.StatusCreated, res, err, o, got.expired)
+	o.Reason, o.NotBefore = req.reason, req.notBefore
+	return d.resolve(r.Context(), c, req)
 }
 
 // lift is DELETE /v1/revocations/{id}: it takes an event, or all events of a
@@ -94,12 +104,14 @@ func (d nativeDoor) lift(w http.ResponseWriter, r *http.Request) error {
 
 // orderOf reads what the query string and the headers say of an order. A token
 // in the query string, where proxies log it, is an unknown parameter.
-func orderOf(r *http.Request, c *Caller) (*publisher.Order, error) {
-	o := &publisher.Order{Wait: publisher.WaitAll, Timeout: nativeTimeout}
-	q, err := parameters(r, "wait", "timeout")
+//
+// names are further parameters that it may have: reason is one where no body says it.
+func orderOf(r *http.Request, c *Caller, names ...string) (*publisher.Order, error) {
+	q, err := parameters(r, append([]string{"wait", "timeout"}, names...)...)
 	if err != nil {
 		return nil, err
 	}
+	o := &publisher.Order{Wait: publisher.WaitAll, Timeout: nativeTimeout, Reason: q.Get("reason")}
 	if q.Has("wait") {
 		if o.Wait, err = publisher.ParseWait(q.Get("wait")); err != nil {
 			return nil, fmt.Errorf("%w: %w", errMalformed, err)

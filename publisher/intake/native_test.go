@@ -218,7 +218,7 @@ func TestNativeSaysWhatIsWrongWithARequest(t *testing.T) {
 		{"empty key", "POST", "", []string{"Idempotency-Key: "}, 400, malformed(key)},
 		{"long key", "POST", "", []string{"Idempotency-Key: " + strings.Repeat("x", 256)}, 400, malformed(key)},
 		{"two keys", "POST", "", []string{"Idempotency-Key: a", "Idempotency-Key: b"}, 400, malformed(key)},
-		{"form", "POST", "", []string{"Content-Type: text/plain"}, 415, problemOf(415, "media-type", "Media type is not supported", "Content-Type must be application/json")},
+		{"form", "POST", "", []string{"Content-Type: text/plain"}, 415, problemOf(415, "media-type", "Media type is not supported", "Content-Type must be application/json, or application/x-ndjson for a list")},
 		{"packed", "POST", "", []string{"Content-Encoding: gzip"}, 415, problemOf(415, "media-type", "Media type is not supported", "Content-Encoding must not be set to that")},
 		{"too many headers", "POST", "", strings.Split(strings.Repeat("X-A: b|", 100)+"X-A: b", "|"), 431, problemOf(431, "headers", "Too many header fields", "more than 100")},
 		{"method", "PUT", "", nil, 405, problemOf(405, "method", "Method is not allowed", "method is not one of GET, POST, HEAD")},
@@ -238,7 +238,7 @@ func TestNativeSaysWhatIsWrongWithARequest(t *testing.T) {
 		})
 	}
 	g.send(t, "POST", nativePath, `{"user":"jack"}`, nativeAuth).want(t, 415,
-		problemOf(415, "media-type", "Media type is not supported", "Content-Type must be application/json"))
+		problemOf(415, "media-type", "Media type is not supported", "Content-Type must be application/json, or application/x-ndjson for a list"))
 	if n := g.published(t); n != 0 {
 		t.Errorf("%d events published", n)
 	}

@@ -194,6 +194,10 @@ func readIdentity(raw json.RawMessage) (id identityRequest, err error) {
 	if err != nil {
 		return id, err
 	}
+	return identityOf(members)
+}
+
+func identityOf(members []member) (id identityRequest, err error) {
 	for i := range members {
 		m := &members[i]
 		switch m.name {

@@ -19,6 +19,12 @@ type resolved struct {
 	target  publisher.Target
 	realms  []string
 	expired int
+	// at says where on the list an identity is.
+	at map[events.Identity]int
+}
+
+func newResolved(kind events.Kind) *resolved {
+	return &resolved{target: publisher.Target{Kind: kind}, at: map[events.Identity]int{}}
 }
 
 // resolve makes a request into a target. It verifies tokens, and asks agents for
@@ -103,7 +109,7 @@ func tokenError(err error, path ...string) fieldError {
 // request; expired ones are left out, since lists are made a while before they
 // are sent, unless there is nothing else.
 func (d nativeDoor) listed(ctx context.Context, q *nativeRequest) (*resolved, error) {
-	got := &resolved{target: publisher.Target{Kind: events.KindTokens}}
+	got := newResolved(events.KindTokens)
 	var errs fieldErrors
 	for i, raw := range q.tokens {
 		t, err := d.s.accessToken(ctx, raw)
@@ -124,53 +130,60 @@ func (d nativeDoor) listed(ctx context.Context, q *nativeRequest) (*resolved, er
 // identities lists tokens by their names alone. A caller's word on a token's
 // expiry is taken, within what its realm allows.
 func (d nativeDoor) identities(q *nativeRequest) (*resolved, error) {
-	got := &resolved{target: publisher.Target{Kind: events.KindTokens}}
+	got := newResolved(events.KindTokens)
 	now := time.Now()
 	var errs fieldErrors
 	for i, id := range q.identities {
-		at := strconv.Itoa(i)
-		r, ok := d.s.realms.ByIssuer(id.issuer)
-		if !ok {
-			errs = errs.add("identities\x00"+at+"\x00iss", "it is the issuer of no realm")
-			continue
-		}
-		longest := max(r.MaxToken, r.MaxSession)
-		switch {
-		case id.expires > now.Add(longest).Unix():
-			errs = errs.add("identities\x00"+at+"\x00exp", fmt.Sprintf("is further away than a token of realm %s can live", r.Name))
-		case id.expires != 0 && id.expires <= now.Add(-r.Leeway).Unix():
+		switch t, expired, member, why := d.identity(id, now); {
+		case why != "":
+			errs = errs.add("identities\x00"+strconv.Itoa(i)+"\x00"+member, why)
+		case expired:
 			got.expired++
 		default:
-			got.add(publisher.Token{Realm: r.Name, Token: &events.Token{Identity: events.JTIIdentity(id.issuer, id.jti),
-				Issuer: id.issuer, JTI: id.jti, Expires: id.expires}})
+			got.add(t)
 		}
 	}
 	return got.finish(errs, "identities")
 }
 
+// identity makes a token of its name. why says what is wrong with which member.
+func (d nativeDoor) identity(id identityRequest, now time.Time) (t publisher.Token, expired bool, member, why string) {
+	r, ok := d.s.realms.ByIssuer(id.issuer)
+	if !ok {
+		return t, false, "iss", "it is the issuer of no realm"
+	}
+	switch longest := max(r.MaxToken, r.MaxSession); {
+	case id.expires > now.Add(longest).Unix():
+		return t, false, "exp", fmt.Sprintf("is further away than a token of realm %s can live", r.Name)
+	case id.expires != 0 && id.expires <= now.Add(-r.Leeway).Unix():
+		return t, true, "", ""
+	}
+	return publisher.Token{Realm: r.Name, Token: &events.Token{Identity: events.JTIIdentity(id.issuer, id.jti),
+		Issuer: id.issuer, JTI: id.jti, Expires: id.expires}}, false, "", ""
+}
+
 // add puts a token on the list, once: listed twice it would be counted twice.
 func (g *resolved) add(t publisher.Token) {
-	for i, have := range g.target.Tokens {
-		if have.Identity != t.Identity {
-			continue
-		}
-		if have.Expires != 0 && (t.Expires == 0 || t.Expires > have.Expires) {
-			g.target.Tokens[i] = t
+	i, there := g.at[t.Identity]
+	if !there {
+		g.at[t.Identity] = len(g.target.Tokens)
+		g.target.Tokens = append(g.target.Tokens, t)
+		if !slices.Contains(g.realms, t.Realm) {
+			g.realms = append(g.realms, t.Realm)
 		}
 		return
 	}
-	g.target.Tokens = append(g.target.Tokens, t)
-	if !slices.Contains(g.realms, t.Realm) {
-		g.realms = append(g.realms, t.Realm)
+	if have := g.target.Tokens[i]; have.Expires != 0 && (t.Expires == 0 || t.Expires > have.Expires) {
+		g.target.Tokens[i] = t
 	}
 }
 
-func (g *resolved) finish(errs fieldErrors, name string) (*resolved, error) {
+func (g *resolved) finish(errs fieldErrors, name ...string) (*resolved, error) {
 	if len(errs) > 0 {
 		return nil, errs
 	}
 	if len(g.target.Tokens) == 0 {
-		return nil, fieldErrors{{Pointer: pointer(name), Detail: "all of them have expired", cause: errExpiredToken}}
+		return nil, fieldErrors{{Pointer: pointer(name...), Detail: "all of them have expired", cause: errExpiredToken}}
 	}
 	if len(g.realms) == 1 {
 		g.target.Realm = g.realms[0]
