@@ -111,46 +111,41 @@ type acceptRig struct {
 	records atomic.Uint64
 }
 
-func openAcceptRig(ctx context.Context, c *Config, callers int) (g *acceptRig, err error) {
-	s, err := openSite(ctx, c, syncAlways)
+func openAcceptRig(ctx context.Context, c *Config, callers int) (*acceptRig, error) {
+	g := &acceptRig{}
+	return g, openRig(ctx, c, func(s *site, b *bus.Bus) error {
+		g.site, g.bus = s, b
+		return g.open(ctx, callers)
+	})
+}
+
+func (g *acceptRig) open(ctx context.Context, callers int) error {
+	p, err := g.openPublisher(ctx)
 	if err != nil {
-		return nil, err
-	}
-	defer func() {
-		if err != nil {
-			err = errors.Join(err, s.Close())
-		}
-	}()
-	g = &acceptRig{site: s}
-	if g.bus, err = s.apply(ctx, events.DefaultFleet); err != nil {
-		return nil, err
-	}
-	p, err := s.openPublisher(ctx)
-	if err != nil {
-		return nil, err
+		return err
 	}
 	key, sum := intake.NewAPIKey()
 	auth, err := intake.NewAuthenticator(intake.AuthConfig{APIKeys: []intake.APIKeyConfig{{ID: "bench", SHA256: sum}},
-		AdminKeySHA256: [32]byte{1}, Realms: s.realms, Revoked: p.Revoked})
+		AdminKeySHA256: [32]byte{1}, Realms: g.realms, Revoked: p.Revoked})
 	if err != nil {
-		return nil, err
+		return err
 	}
-	handler, err := intake.New(intake.Config{Publisher: p, Authenticator: auth, Realms: s.realms})
+	handler, err := intake.New(intake.Config{Publisher: p, Authenticator: auth, Realms: g.realms})
 	if err != nil {
-		return nil, err
+		return err
 	}
 	g.key = key
 	if err := g.serve(handler, callers); err != nil {
-		return nil, err
+		return err
 	}
-	agents, err := s.openAgents(ctx, 1, false)
+	agents, err := g.openAgents(ctx, 1, false)
 	if err != nil {
-		return nil, err
+		return err
 	}
 	if err := awaitFleet(ctx, p, agents); err != nil {
-		return nil, err
+		return err
 	}
-	return g, g.openPeers(ctx)
+	return g.openPeers(ctx)
 }
 
 // serve serves on loopback, and makes a client that keeps a connection open for

@@ -113,6 +113,23 @@ func openSite(ctx context.Context, c *Config, sync storeSync) (s *site, err erro
 	return s, nil
 }
 
+// openRig opens a site with the streams of the default fleet, and lets fill open what
+// stands on it. When that fails, the site is closed.
+func openRig(ctx context.Context, c *Config, fill func(*site, *bus.Bus) error) error {
+	s, err := openSite(ctx, c, syncAlways)
+	if err != nil {
+		return err
+	}
+	b, err := s.apply(ctx, events.DefaultFleet)
+	if err == nil {
+		err = fill(s, b)
+	}
+	if err != nil {
+		return errors.Join(err, s.Close())
+	}
+	return nil
+}
+
 // Close ends everything, the last begun first.
 func (s *site) Close() error {
 	var errs []error

@@ -71,34 +71,29 @@ type stormRig struct {
 	records   uint64
 }
 
-func openStormRig(ctx context.Context, c *Config, agents int) (g *stormRig, err error) {
-	s, err := openSite(ctx, c, syncAlways)
+func openStormRig(ctx context.Context, c *Config, agents int) (*stormRig, error) {
+	g := &stormRig{agents: agents}
+	return g, openRig(ctx, c, func(s *site, b *bus.Bus) error {
+		g.site, g.bus = s, b
+		return g.open(ctx)
+	})
+}
+
+func (g *stormRig) open(ctx context.Context) (err error) {
+	if g.pub, err = g.openPublisher(ctx); err != nil {
+		return err
+	}
+	if g.positions, err = g.hearPositions(events.DefaultFleet); err != nil {
+		return err
+	}
+	all, err := g.openAgents(ctx, g.agents, true)
 	if err != nil {
-		return nil, err
-	}
-	defer func() {
-		if err != nil {
-			err = errors.Join(err, s.Close())
-		}
-	}()
-	g = &stormRig{site: s, agents: agents}
-	if g.bus, err = s.apply(ctx, events.DefaultFleet); err != nil {
-		return nil, err
-	}
-	if g.pub, err = s.openPublisher(ctx); err != nil {
-		return nil, err
-	}
-	if g.positions, err = s.hearPositions(events.DefaultFleet); err != nil {
-		return nil, err
-	}
-	all, err := s.openAgents(ctx, agents, true)
-	if err != nil {
-		return nil, err
+		return err
 	}
 	if err := awaitFleet(ctx, g.pub, all); err != nil {
-		return nil, err
+		return err
 	}
-	return g, g.openPeers(ctx)
+	return g.openPeers(ctx)
 }
 
 func (g *stormRig) openPeers(ctx context.Context) error {

@@ -2,15 +2,11 @@ package subscriber
 
 import (
 	"context"
-	"encoding/json"
-	"maps"
 	"runtime"
-	"slices"
 	"time"
 
 	"github.com/nats-io/nats.go"
 	"github.com/rescind/rescind/events"
-	"github.com/rescind/rescind/internal/bus"
 	"github.com/rescind/rescind/internal/denylist"
 	"github.com/rescind/rescind/internal/follow"
 )
@@ -58,16 +54,14 @@ const (
 	// tickEvery is how often the loop looks at what time has changed, and idleEvery
 	// how often while it is fresh and nothing is under way, at most: waking up costs
 	// an idle process more than what it then does, so it looks along with a beacon
-	// once the last look is beaconEvery ago.
+	// once the last look is lookApart ago.
 	tickEvery   = 100 * time.Millisecond
 	idleEvery   = 2 * time.Second
-	beaconEvery = 900 * time.Millisecond
+	lookApart   = 900 * time.Millisecond
 	expireEvery = time.Minute
 	// inputsAtOnce is how many inputs are performed before what they changed is
 	// counted, committed and published.
 	inputsAtOnce = 64
-	keysAtMost   = time.Second
-	keysTimeout  = 10 * time.Second
 )
 
 // restore takes up what the file held.
@@ -113,124 +107,6 @@ func (l *loop) each(fn func(r *events.Revocation, stands bool)) {
 	}
 }
 
-// reevaluate drops the events whose key is trusted no more. It reads the whole
-// file, so it runs beside the loop; no other refresh begins meanwhile, and change
-// leaves out what was verified before the keys changed.
-func (l *loop) reevaluate(keys *events.KeySet) {
-	l.done.Go(func() {
-		gone := map[string]bool{}
-		dropped, err := l.set.Reevaluate(func(id string) bool {
-			if !keys.Has(id) {
-				gone[id] = true
-			}
-			return keys.Has(id)
-		})
-		if dropped > 0 || err != nil {
-			l.log.Warn("events of removed keys no longer count", "events", dropped, "err", err)
-		}
-		l.input(func(l *loop) {
-			maps.Copy(l.gone, gone)
-			l.adopted(keys)
-		})
-	})
-}
-
-// subscribe opens the agent's subscriptions. Their callbacks verify, which may
-// take some ten microseconds, and hand over to the loop.
-func (a *Agent) subscribe() (unsubscribe func(), err error) {
-	fleet := a.cfg.fleet()
-	live, err := a.bus.Live(func(m bus.Message) {
-		msg := follow.Decode(a.keys.Load(), fleet, m.Seq, m.Data)
-		a.input(func(l *loop) { l.perform(l.core.live(m.Stream, msg, l.instant())) })
-	}, func() { a.input(func(l *loop) { l.perform(l.core.reconnected()) }) })
-	if err != nil {
-		return nil, err
-	}
-	var subs []*nats.Subscription
-	unsubscribe = func() {
-		live.Close()
-		for _, s := range subs {
-			_ = s.Unsubscribe() // fails only when the connection is closed
-		}
-	}
-	for subject, handle := range map[string]nats.MsgHandler{
-		fleet.BeaconSubject():     a.onBeacon,
-		fleet.QuerySubject():      a.onQuery,
-		fleet.AskSubject(a.me.ID): a.onAsk,
-		fleet.AskAllSubject():     a.onAsk,
-	} {
-		s, err := a.nc.Subscribe(subject, handle)
-		if err != nil {
-			unsubscribe()
-			return nil, err
-		}
-		subs = append(subs, s)
-	}
-	return unsubscribe, nil
-}
-
-// input hands fn to the loop, or drops it once the agent is closed.
-func (a *Agent) input(fn func(*loop)) {
-	select {
-	case a.inputs <- fn:
-	case <-a.stopped:
-	}
-}
-
-func (a *Agent) onBeacon(m *nats.Msg) {
-	received := a.instant()
-	b, err := a.keys.Load().OpenBeacon(a.cfg.fleet(), m.Data)
-	a.input(func(l *loop) {
-		if err != nil {
-			l.core.refuse(events.Reason(err))
-			l.refreshKeys(err)
-			return
-		}
-		l.perform(l.core.beacon(b, received))
-	})
-}
-
-func (a *Agent) onAsk(m *nats.Msg) {
-	ask, err := events.Decode[events.Ask](m.Data)
-	a.input(func(l *loop) {
-		switch {
-		case err != nil:
-			l.core.refuse(events.Reason(err))
-		case ask.From == 0:
-			l.sendStatus(events.Regular)
-		default:
-			for _, b := range l.reporter.again(ask.From, ask.To) {
-				l.send(l.cfg.fleet().ReportSubject(l.me.ID), b)
-			}
-		}
-	})
-}
-
-// onQuery answers what a target would hit. An answer speaks of users, so only a
-// publisher that signed the question gets one.
-func (a *Agent) onQuery(m *nats.Msg) {
-	q, err := a.keys.Load().OpenQuery(a.cfg.fleet(), m.Data)
-	now := a.instant()
-	if err != nil || now.wall.Sub(time.UnixMilli(q.SentAt)).Abs() > events.MaxQueryAge {
-		a.input(func(l *loop) { l.core.refuse("query") })
-		return
-	}
-	r := &events.Revocation{ID: q.ID, Target: q.Target, NotBefore: q.NotBefore, Expires: q.Expires}
-	answer := events.Answer{Query: q.ID, Agent: a.me, Counted: a.seen.count(r, now.wall.Unix(), false)}
-	if len(q.Target.Identities) == 1 {
-		if t, ok := a.seen.get(q.Target.Identities[0].Hash()); ok && t.realm != "" {
-			answer.Refresh = &events.RefreshToken{Realm: t.realm, User: t.user, Expires: t.expires}
-		}
-	}
-	b, err := json.Marshal(answer)
-	if err == nil {
-		err = m.Respond(b)
-	}
-	if err != nil {
-		a.log.Warn("answering a query", "err", err)
-	}
-}
-
 func (a *Agent) instant() instant {
 	now := a.cfg.clock()()
 	// Without its monotonic reading the wall clock shows when it was set.
@@ -269,7 +145,7 @@ func (l *loop) run() {
 			for n := min(len(l.inputs), inputsAtOnce); n > 0; n-- {
 				(<-l.inputs)(l)
 			}
-			if l.instant().mono >= l.tickedAt+beaconEvery {
+			if l.instant().mono >= l.tickedAt+lookApart {
 				l.tick()
 				tick.Reset(tick.every)
 			}
@@ -466,55 +342,6 @@ func (l *loop) fetched(s events.Stream, b follow.Batch, err error) {
 	if b.Keys != l.keys.Load() {
 		l.retryParked() // it may have parked what the new keys open
 	}
-}
-
-// refreshKeys reads the key set anew when err says that a key is missing, at
-// most once a second.
-func (l *loop) refreshKeys(err error) {
-	now := l.instant()
-	if !events.Parkable(err) || l.refreshing || l.keysAt != 0 && now.mono < l.keysAt+keysAtMost {
-		return
-	}
-	l.refreshing, l.keysAt = true, now.mono
-	l.done.Go(func() {
-		ctx, cancel := context.WithTimeout(l.ctx, keysTimeout)
-		defer cancel()
-		keys, err := l.cfg.Keys.Keys(ctx)
-		l.input(func(l *loop) { l.refreshed(keys, err) })
-	})
-}
-
-func (l *loop) refreshed(keys *events.KeySet, err error) {
-	if err != nil {
-		l.refreshing = false
-		l.log.Warn("refreshing publishers' keys; the old ones stay", "err", err)
-		return
-	}
-	old := l.keys.Swap(keys)
-	l.retryParked()
-	if slices.ContainsFunc(old.All(), func(k *events.PublicKey) bool { return !keys.Has(k.ID) }) {
-		l.reevaluate(keys)
-		return
-	}
-	l.adopted(keys)
-}
-
-// adopted ends a refresh of the keys: what was dropped with a key that is back is
-// read again.
-func (l *loop) adopted(keys *events.KeySet) {
-	l.refreshing = false
-	before := len(l.gone)
-	maps.DeleteFunc(l.gone, func(id string, _ bool) bool { return keys.Has(id) })
-	if len(l.gone) < before {
-		l.perform(l.core.again("a key came back whose events were dropped"))
-	}
-}
-
-func (l *loop) retryParked() {
-	keys := l.keys.Load()
-	l.perform(l.core.retryParked(func(seq uint64, raw []byte) follow.Message {
-		return follow.Decode(keys, l.cfg.fleet(), seq, raw)
-	}, l.set.Has))
 }
 
 // publish makes what the core knows of itself visible to other goroutines.

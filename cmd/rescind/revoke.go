@@ -17,6 +17,7 @@ import (
 	"github.com/schollz/progressbar/v3"
 
 	"github.com/rescind/rescind/publisher"
+	"github.com/rescind/rescind/publisher/intake"
 )
 
 type revokeCmd struct {
@@ -91,22 +92,17 @@ func (c *revokeTokensCmd) Run(ctx context.Context, g *globals, r *revokeCmd) err
 		q.Set("reason", r.Reason)
 	}
 	sending := newProgress(g.std.err, "sending", int64(body.Len()), progressbar.OptionShowBytes(true))
-	defer sending.end()
 	status, answered, err := g.ask(ctx, http.MethodPost, "/v1/revocations?"+q.Encode(), "application/x-ndjson",
 		&watchedReader{body, sending}, listTimeout)
+	sending.end()
 	if err != nil {
 		return err
 	}
-	sending.end()
 	return r.tell(g, status, answered)
 }
 
-const (
-	// maxListed is how many tokens the publisher takes at a time.
-	maxListed = 100_000
-	// listTimeout is how long a list may take to be sent and answered.
-	listTimeout = 6 * time.Minute
-)
+// listTimeout is how long a list may take to be sent and answered.
+const listTimeout = 6 * time.Minute
 
 // tokenLines makes the lines of a file into those of a list (NDJSON). Lines that are
 // JSON objects stay as they are; the publisher checks all of them.
@@ -119,8 +115,8 @@ func tokenLines(in io.Reader) (*bytes.Buffer, error) {
 		if text == "" {
 			continue
 		}
-		if n++; n > maxListed {
-			return nil, usage("more than %d tokens: send them in several lists", maxListed)
+		if n++; n > intake.MaxLines {
+			return nil, usage("more than %d tokens: send them in several lists", intake.MaxLines)
 		}
 		if !strings.HasPrefix(text, "{") {
 			b, err := json.Marshal(map[string]string{"token": text})

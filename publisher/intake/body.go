@@ -51,13 +51,26 @@ func bodyError(err error) error {
 // isJSON tells whether the body says that it is application/json. One that says
 // nothing is not: a foreign page can make a browser send such a body, with the
 // password that it remembers.
-func isJSON(h http.Header) bool {
+func isJSON(h http.Header) bool { return mediaType(h) == "application/json" }
+
+// isLines tells whether the body says that it is JSON, one value a line.
+func isLines(h http.Header) bool {
+	t := mediaType(h)
+	return t == "application/x-ndjson" || t == "application/jsonl"
+}
+
+// mediaType is what the body says that it is, "" when it does not say it once, or is
+// not UTF-8.
+func mediaType(h http.Header) string {
 	values := h.Values("Content-Type")
 	if len(values) != 1 {
-		return false
+		return ""
 	}
 	t, params, err := mime.ParseMediaType(values[0])
-	return err == nil && t == "application/json" && isUTF8(params)
+	if err != nil || !isUTF8(params) {
+		return ""
+	}
+	return t
 }
 
 func isUTF8(params map[string]string) bool {

@@ -6,7 +6,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"mime"
 	"net/http"
 	"runtime"
 	"strconv"
@@ -19,10 +18,11 @@ import (
 	"github.com/rescind/rescind/publisher"
 )
 
-// A list of POST /v1/revocations that is sent as lines, one JSON object each: of any
-// length up to maxLines, read as it comes in.
+// MaxLines is how many tokens a list of POST /v1/revocations may have that is sent as
+// lines, one JSON object each. It is read as it comes in.
+const MaxLines = 100_000
+
 const (
-	maxLines = 100_000
 	// maxLineBytes is the longest line: a token and what surrounds it.
 	maxLineBytes  = events.MaxTokenBytes + 1<<10
 	maxLinesBytes = 512 << 20
@@ -32,25 +32,14 @@ const (
 	linesAtOnce = 1024
 )
 
-// isLines tells whether the body says that it is JSON, one value a line.
-func isLines(h http.Header) bool {
-	values := h.Values("Content-Type")
-	if len(values) != 1 {
-		return false
-	}
-	t, params, err := mime.ParseMediaType(values[0])
-	return err == nil && (t == "application/x-ndjson" || t == "application/jsonl") && isUTF8(params)
-}
-
 // line is one line of a list, and what came of checking it.
 type line struct {
 	number  int // from 1
 	text    []byte
 	token   publisher.Token
 	expired bool
-	// wrong says what is wrong with it; err that it could not be checked.
+	// wrong says what is wrong with it.
 	wrong *fieldError
-	err   error
 }
 
 // lines reads a list that is sent as lines. Nothing is published before all of them
@@ -73,8 +62,8 @@ func (d nativeDoor) lines(w http.ResponseWriter, r *http.Request, c *Caller, _ *
 			if more = in.Scan(); !more {
 				break
 			}
-			if number++; number > maxLines {
-				return nil, fmt.Errorf("%w: more than %d lines", errTooLarge, maxLines)
+			if number++; number > MaxLines {
+				return nil, fmt.Errorf("%w: more than %d lines", errTooLarge, MaxLines)
 			}
 			if text := bytes.TrimSpace(in.Bytes()); len(text) > 0 {
 				some = append(some, line{number: number, text: bytes.Clone(text)})
@@ -110,8 +99,8 @@ func (d nativeDoor) checkLines(ctx context.Context, some []line) error {
 	for n := range workers {
 		group.Go(func() error {
 			for i := n; i < len(some); i += workers {
-				if some[i].check(ctx, d, now); some[i].err != nil {
-					return some[i].err
+				if err := some[i].check(ctx, d, now); err != nil {
+					return err
 				}
 			}
 			return nil
@@ -120,18 +109,19 @@ func (d nativeDoor) checkLines(ctx context.Context, some []line) error {
 	return group.Wait()
 }
 
-func (l *line) check(ctx context.Context, d nativeDoor, now time.Time) {
+// check gives no verdict with an error.
+func (l *line) check(ctx context.Context, d nativeDoor, now time.Time) error {
 	raw, id, err := parseLine(l.text)
 	if err != nil {
 		l.isWrong(strings.TrimPrefix(err.Error(), "body: "), nil)
-		return
+		return nil
 	}
 	if raw == "" {
 		var why string
 		if l.token, l.expired, _, why = d.identity(id, now); why != "" {
 			l.isWrong(why, nil)
 		}
-		return
+		return nil
 	}
 	l.token, err = d.s.accessToken(ctx, raw)
 	switch {
@@ -139,9 +129,10 @@ func (l *line) check(ctx context.Context, d nativeDoor, now time.Time) {
 		l.expired = true
 	case errors.Is(err, errUnknownToken):
 		l.isWrong(strings.TrimPrefix(err.Error(), errUnknownToken.Error()+": "), err)
-	case err != nil:
-		l.err = err
+	default:
+		return err
 	}
+	return nil
 }
 
 func (l *line) isWrong(what string, cause error) {
