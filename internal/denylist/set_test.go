@@ -342,7 +342,9 @@ func TestTablesStayShortToProbeAndSmall(t *testing.T) {
 		for i := range 1000 {
 			read += s.Probes(identity(-1 - i))
 		}
-		if read > 1200 {
+		// At its fullest, 5 of 8, a table costs 1,170 on average, 15 more or less by the
+		// seed of its hash; at 6 of 8 it is beyond the limit.
+		if read > 1300 {
 			t.Fatalf("%d groups of tags read for 1,000 tokens that are not among %d", read, s.Len())
 		}
 	}
