@@ -2,9 +2,12 @@ package bustest
 
 import (
 	"context"
+	"errors"
+	"io/fs"
 	"net"
 	"os"
 	"path/filepath"
+	"strconv"
 	"testing"
 	"time"
 
@@ -166,13 +169,24 @@ func (s *Server) apply(t testing.TB, b *bus.Bus) {
 	}
 }
 
+// copyStore copies the store of a server that goes on writing. Where a file is gone
+// before it was copied (the server writes some beside their place, and renames
+// them), what was copied is the store of no moment, and it is copied anew.
 func (s *Server) copyStore(t testing.TB) string {
 	t.Helper()
-	dir := filepath.Join(t.TempDir(), "store")
-	if err := os.CopyFS(dir, os.DirFS(s.opts.StoreDir)); err != nil {
-		t.Fatalf("bustest: copying store: %v", err)
+	root := t.TempDir()
+	for n := range 100 {
+		dir := filepath.Join(root, strconv.Itoa(n))
+		err := os.CopyFS(dir, os.DirFS(s.opts.StoreDir))
+		if err == nil {
+			return dir
+		}
+		if !errors.Is(err, fs.ErrNotExist) {
+			t.Fatalf("bustest: copying store: %v", err)
+		}
 	}
-	return dir
+	t.Fatal("bustest: the store does not stand still for long enough to copy it")
+	return ""
 }
 
 // putStore replaces the store of the stopped server.
