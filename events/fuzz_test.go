@@ -186,13 +186,14 @@ func TestNoSingleByteOfAnEventCanBeChanged(t *testing.T) {
 	}
 }
 
-// The only words that an error of ParseToken has.
+// The only words that an error of ParseToken or ParseStatement has.
 var errorWords = func() map[string]bool {
 	words := map[string]bool{}
 	for _, w := range strings.Fields(`malformed token not an access longer than bytes three parts signature payload header is base64url
 		has no alg to verify with crit or b64 member iss sub sid typ iat auth_time exp a string time in seconds JSON object valid UTF
 		half of surrogate pair name appears twice data behind the it events claim
-		secevent logout statuslist jwt rescind beacon query receipt`) {
+		secevent logout statuslist jwt global revocation client authentication rescind beacon query receipt
+		jti nbf aud neither nor array of strings JSON`) {
 		words[w] = true
 	}
 	return words
@@ -211,6 +212,18 @@ func FuzzParseToken(f *testing.F) {
 	})
 }
 
+// checkWords refuses an error that could hold a part of its input.
+func checkWords(t *testing.T, err error) {
+	t.Helper()
+	for _, w := range strings.FieldsFunc(err.Error(), func(r rune) bool {
+		return !unicode.IsLetter(r) && !unicode.IsDigit(r) && r != '_'
+	}) {
+		if !errorWords[w] && w != "16384" && w != "8" {
+			t.Errorf("the error has the word %q: %v", w, err)
+		}
+	}
+}
+
 func checkToken(t *testing.T, raw string) {
 	t.Helper()
 	tok, err := events.ParseToken(raw)
@@ -218,13 +231,7 @@ func checkToken(t *testing.T, raw string) {
 		if !errors.Is(err, events.ErrMalformedToken) && !errors.Is(err, events.ErrNotAccessToken) || tok != nil {
 			t.Errorf("got %v, %v", tok, err)
 		}
-		for _, w := range strings.FieldsFunc(err.Error(), func(r rune) bool {
-			return !unicode.IsLetter(r) && !unicode.IsDigit(r) && r != '_'
-		}) {
-			if !errorWords[w] && w != "16384" && w != "8" {
-				t.Errorf("the error has the word %q: %v", w, err)
-			}
-		}
+		checkWords(t, err)
 		return
 	}
 	signed := raw[:strings.LastIndexByte(raw, '.')]

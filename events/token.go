@@ -65,8 +65,8 @@ func markOf(name string) mark {
 
 // notAccess are the typ values (RFC 7515 section 4.1.9) that mark a JWT as
 // something that must not be accepted in an access token's place.
-var notAccess = []string{"secevent+jwt", "logout+jwt", "statuslist+jwt",
-	typeBeacon, typeQuery, typeReceipt}
+var notAccess = []string{"secevent+jwt", "logout+jwt", "statuslist+jwt", "global-token-revocation+jwt",
+	"client-authentication+jwt", typeBeacon, typeQuery, typeReceipt}
 
 // LooksLikeJWT tells whether raw has the shape of a compact JWS: three parts
 // between dots. What does not is an opaque token.
@@ -80,25 +80,14 @@ func LooksLikeJWT(raw string) bool { return strings.Count(raw, ".") == 2 }
 // The error is ErrMalformedToken or ErrNotAccessToken with the reason, never
 // with any part of the token. ParseToken does no I/O.
 func ParseToken(raw string) (*Token, error) {
-	if len(raw) > MaxTokenBytes {
-		return nil, fmt.Errorf("%w: longer than %d bytes", ErrMalformedToken, MaxTokenBytes)
-	}
-	head, rest, _ := strings.Cut(raw, ".")
-	body, tail, ok := strings.Cut(rest, ".")
-	if !ok || strings.Contains(tail, ".") || head == "" || body == "" {
-		return nil, fmt.Errorf("%w: not three parts", ErrMalformedToken)
-	}
 	d := newDocument()
 	defer d.release()
-	if _, err := decodeText(d, tail); err != nil {
-		return nil, fmt.Errorf("%w: signature is not base64url", ErrMalformedToken)
-	}
-	if err := checkHeader(d, head); err != nil {
+	typ, payload, signed, err := openCompact(d, raw)
+	if err != nil {
 		return nil, err
 	}
-	payload, err := decodeText(d, body)
-	if err != nil {
-		return nil, fmt.Errorf("%w: payload is not base64url", ErrMalformedToken)
+	if slices.Contains(notAccess, typ) {
+		return nil, fmt.Errorf("%w: typ is %s", ErrNotAccessToken, typ)
 	}
 	t, err := readToken(d, payload)
 	if err != nil {
@@ -107,36 +96,56 @@ func ParseToken(raw string) (*Token, error) {
 	if t.Issuer != "" && t.JTI != "" {
 		t.Identity = JTIIdentity(t.Issuer, t.JTI)
 	} else {
-		t.Identity = SignedIdentity(raw[:len(head)+1+len(body)])
+		t.Identity = SignedIdentity(signed)
 	}
 	return t, nil
 }
 
-func checkHeader(d *document, part string) error {
+// openCompact reads a compact JWS but for its payload, which stands in d. typ is in
+// lower case and without "application/"; signed is what the signature covers.
+func openCompact(d *document, raw string) (typ string, payload []byte, signed string, err error) {
+	if len(raw) > MaxTokenBytes {
+		return "", nil, "", fmt.Errorf("%w: longer than %d bytes", ErrMalformedToken, MaxTokenBytes)
+	}
+	head, rest, _ := strings.Cut(raw, ".")
+	body, tail, ok := strings.Cut(rest, ".")
+	if !ok || strings.Contains(tail, ".") || head == "" || body == "" {
+		return "", nil, "", fmt.Errorf("%w: not three parts", ErrMalformedToken)
+	}
+	if _, err := decodeText(d, tail); err != nil {
+		return "", nil, "", fmt.Errorf("%w: signature is not base64url", ErrMalformedToken)
+	}
+	if typ, err = readType(d, head); err != nil {
+		return "", nil, "", err
+	}
+	if payload, err = decodeText(d, body); err != nil {
+		return "", nil, "", fmt.Errorf("%w: payload is not base64url", ErrMalformedToken)
+	}
+	return typ, payload, raw[:len(head)+1+len(body)], nil
+}
+
+// readType checks a header and gives its typ.
+func readType(d *document, part string) (string, error) {
 	b, err := decodeText(d, part)
 	if err != nil {
-		return fmt.Errorf("%w: header is not base64url", ErrMalformedToken)
+		return "", fmt.Errorf("%w: header is not base64url", ErrMalformedToken)
 	}
 	h, err := d.scan(b)
 	if err != nil {
-		return fmt.Errorf("%w: header: %w", ErrMalformedToken, err)
+		return "", fmt.Errorf("%w: header: %w", ErrMalformedToken, err)
 	}
 	alg, err := h.chars("alg")
 	if err != nil || len(alg) == 0 || strings.EqualFold(string(alg), "none") {
-		return fmt.Errorf("%w: header has no alg to verify with", ErrMalformedToken)
+		return "", fmt.Errorf("%w: header has no alg to verify with", ErrMalformedToken)
 	}
 	if h.has("crit") || h.has("b64") {
-		return fmt.Errorf("%w: header has crit or b64", ErrMalformedToken)
+		return "", fmt.Errorf("%w: header has crit or b64", ErrMalformedToken)
 	}
 	text, err := h.str("typ")
 	if err != nil {
-		return fmt.Errorf("%w: header: %w", ErrMalformedToken, err)
+		return "", fmt.Errorf("%w: header: %w", ErrMalformedToken, err)
 	}
-	typ := strings.TrimPrefix(strings.ToLower(text), "application/")
-	if slices.Contains(notAccess, typ) {
-		return fmt.Errorf("%w: typ is %s", ErrNotAccessToken, typ)
-	}
-	return nil
+	return strings.TrimPrefix(strings.ToLower(text), "application/"), nil
 }
 
 // readToken reads the claims of a token: all of it but its Identity.

@@ -28,13 +28,18 @@ func (r *Realm) SessionTarget(sid string) events.Target {
 	return r.rule(events.KindSession, "sid", sid)
 }
 
-// ClientTargets are a client of the realm: one target by client_id (RFC 9068)
-// and one by azp (OpenID Connect), since issuers differ in which they write.
+// clientClaims are those in which issuers name a token's client, in the order of
+// their standing.
+var clientClaims = []string{"client_id", "azp"}
+
+// ClientTargets are a client of the realm: one target for each claim in which
+// issuers name it.
 func (r *Realm) ClientTargets(client string) []events.Target {
-	return []events.Target{
-		r.rule(events.KindClient, "client_id", client),
-		r.rule(events.KindClient, "azp", client),
+	var targets []events.Target
+	for _, claim := range clientClaims {
+		targets = append(targets, r.rule(events.KindClient, claim, client))
 	}
+	return targets
 }
 
 // ClaimTarget is whoever in the realm has the value in a top-level string claim.

@@ -7,10 +7,7 @@ import (
 	"log/slog"
 	"maps"
 	"net/http"
-	"net/url"
-	"path/filepath"
 	"slices"
-	"strings"
 	"sync"
 	"time"
 
@@ -79,7 +76,7 @@ func New(configs map[string]Config, opts Options) (*Realms, error) {
 	r := &Realms{
 		realms:  make(map[string]*Realm, len(configs)),
 		issuers: make(map[string]*issuer, len(configs)),
-		parser:  jwt.NewParser(jwt.WithValidMethods(algorithms), jwt.WithStrictDecoding(), jwt.WithoutClaimsValidation()),
+		parser:  newParser(),
 		now:     opts.now(),
 	}
 	for _, name := range slices.Sorted(maps.Keys(configs)) {
@@ -119,26 +116,16 @@ func (r *Realms) add(name string, c Config, opts Options) error {
 }
 
 func (r *Realms) configuredSource(realm *Realm, opts Options) (*keySource, error) {
-	if strings.Contains(realm.JWKS, "://") {
-		return r.source(realm.Name, realm.JWKS, fetchKeys(opts.client(), realm.JWKS), urlTiming, opts), nil
-	}
-	path := realm.JWKS
-	if !filepath.IsAbs(path) {
-		path = filepath.Join(opts.BaseDir, path)
-	}
-	keys := r.source(realm.Name, path, readKeys(path), fileTiming, opts)
-	if err := keys.load(context.Background()); err != nil {
+	s, err := configuredKeys(realm.JWKS, opts, opts.logger().With("realm", realm.Name))
+	if err != nil {
 		return nil, fmt.Errorf("realm %s: jwks: %w", realm.Name, err)
 	}
-	return keys, nil
+	r.sources = append(r.sources, s)
+	return s, nil
 }
 
 func (r *Realms) source(name, where string, load loader, t timing, opts Options) *keySource {
-	log := opts.logger().With("realm", name, "keys", where)
-	if u, err := url.Parse(where); err == nil && u.Scheme == "http" && !isLoopback(u.Hostname()) {
-		log.Warn("keys come over plain HTTP: whoever is between can forge tokens")
-	}
-	s := newKeySource(load, t, opts.now(), log)
+	s := newSource(where, load, t, opts, opts.logger().With("realm", name))
 	r.sources = append(r.sources, s)
 	return s
 }

@@ -68,6 +68,20 @@ func (v *Verified) User() string { return v.claim(v.Realm.UserClaim) }
 // Session is the token's sid, "" when it has none.
 func (v *Verified) Session() string { return v.claim("sid") }
 
+// Client is the client that the token was issued to: client_id (RFC 9068 section
+// 2.2), else azp (OpenID Connect Core section 2); "" when it says neither.
+func (v *Verified) Client() string { return v.firstClaim(clientClaims...) }
+
+// firstClaim is the first of the claims that is a string and not empty.
+func (v *Verified) firstClaim(names ...string) string {
+	for _, name := range names {
+		if c := v.claim(name); c != "" {
+			return c
+		}
+	}
+	return ""
+}
+
 func (v *Verified) claim(name string) string {
 	s, _ := v.Claims[name].(string)
 	return s
@@ -150,28 +164,35 @@ func (v *Verified) expiredAt(now time.Time) bool {
 	return v.Token.Expires != 0 && now.Unix() >= v.Token.Expires+seconds(v.Realm.Leeway)
 }
 
-// checkSignature fills claims and keys. Errors of the jwt package are not passed
-// on: some hold parts of the token.
-func (r *Realms) checkSignature(ctx context.Context, raw string, v *Verified, now time.Time) error {
+// checkSignature fills claims and keys.
+func (r *Realms) checkSignature(ctx context.Context, raw string, v *Verified, now time.Time) (err error) {
+	v.keys, err = verifySigned(ctx, r.parser, v.source, raw, v.Claims, now)
+	return err
+}
+
+// verifySigned verifies a compact JWS and fills its claims, and gives the keys that
+// it was verified with. Errors of the jwt package are not passed on: some hold parts
+// of the token.
+func verifySigned(ctx context.Context, p *jwt.Parser, from *keySource, raw string, claims jwt.MapClaims, now time.Time) (keys *keySet, err error) {
 	var keyErr error
-	_, err := r.parser.ParseWithClaims(raw, v.Claims, func(t *jwt.Token) (any, error) {
+	_, err = p.ParseWithClaims(raw, claims, func(t *jwt.Token) (any, error) {
 		kid, ok := t.Header["kid"].(string)
 		if _, has := t.Header["kid"]; has && (!ok || kid == "") {
 			return nil, jwt.ErrTokenMalformed
 		}
 		var set jwt.VerificationKeySet
-		v.keys, set.Keys, keyErr = v.source.find(ctx, now, kid, t.Method.Alg())
+		keys, set.Keys, keyErr = from.find(ctx, now, kid, t.Method.Alg())
 		return set, keyErr
 	})
 	switch {
 	case keyErr != nil:
-		return keyErr
+		return nil, keyErr
 	case errors.Is(err, jwt.ErrTokenMalformed):
-		return fmt.Errorf("%w: not a JWT", events.ErrMalformedToken)
+		return nil, fmt.Errorf("%w: not a JWT", events.ErrMalformedToken)
 	case err != nil:
-		return ErrSignature
+		return nil, ErrSignature
 	}
-	return nil
+	return keys, nil
 }
 
 func (v *Verified) checkTimes(now time.Time) error {

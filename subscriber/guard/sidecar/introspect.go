@@ -11,8 +11,6 @@ import (
 	"strconv"
 	"time"
 
-	"github.com/golang-jwt/jwt/v5"
-
 	"github.com/rescind/rescind/events"
 	"github.com/rescind/rescind/internal/realm"
 	"github.com/rescind/rescind/subscriber"
@@ -21,26 +19,6 @@ import (
 
 // maxForm is the longest form that is read, in bytes.
 const maxForm = 64 << 10
-
-// introspection is an answer of RFC 7662 section 2.2. An inactive one has no
-// other member: it says nothing of why.
-type introspection struct {
-	Active    bool   `json:"active"`
-	Scope     string `json:"scope,omitempty"`
-	ClientID  string `json:"client_id,omitempty"`
-	Username  string `json:"username,omitempty"`
-	TokenType string `json:"token_type,omitempty"`
-	Expires   int64  `json:"exp,omitempty"`
-	IssuedAt  int64  `json:"iat,omitempty"`
-	NotBefore int64  `json:"nbf,omitempty"`
-	Subject   string `json:"sub,omitempty"`
-	Audience  any    `json:"aud,omitempty"`
-	Issuer    string `json:"iss,omitempty"`
-	JTI       string `json:"jti,omitempty"`
-	// Confirmation binds the token to a key (RFC 7800): whoever asks must see it,
-	// or would take a stolen token.
-	Confirmation any `json:"cnf,omitempty"`
-}
 
 // oauthError is an error in the form of RFC 6749 section 5.2.
 type oauthError struct {
@@ -61,7 +39,7 @@ var (
 
 // introspect answers RFC 7662. token_type_hint is read and ignored.
 func (s *sidecar) introspect(w http.ResponseWriter, r *http.Request) {
-	var answer introspection
+	var answer realm.Introspection
 	raw, refused := formToken(w, r)
 	if refused == nil {
 		answer, refused = s.introspectToken(r.Context(), raw)
@@ -109,43 +87,43 @@ func formToken(w http.ResponseWriter, r *http.Request) (string, *oauthError) {
 	return form.Get("token"), nil
 }
 
-func (s *sidecar) introspectToken(ctx context.Context, raw string) (introspection, *oauthError) {
+func (s *sidecar) introspectToken(ctx context.Context, raw string) (realm.Introspection, *oauthError) {
 	if !events.LooksLikeJWT(raw) {
 		return s.introspectOpaque(raw)
 	}
 	if s.Realms == nil {
-		return introspection{}, errNoRealms
+		return realm.Introspection{}, errNoRealms
 	}
 	t, err := s.read(ctx, raw)
 	if err != nil {
 		if errors.Is(err, realm.ErrKeysUnavailable) || ctx.Err() != nil {
-			return introspection{}, unavailable(s.judged(err))
+			return realm.Introspection{}, unavailable(s.judged(err))
 		}
-		return introspection{}, nil
+		return realm.Introspection{}, nil
 	}
 	live, refused := s.live(t.Token)
 	if !live || refused != nil {
-		return introspection{}, refused
+		return realm.Introspection{}, refused
 	}
-	return activeJWT(t.verified), nil
+	return t.verified.Introspection(), nil
 }
 
 // introspectOpaque knows only what was observed. A listed token is refused
 // whether it was or not.
-func (s *sidecar) introspectOpaque(raw string) (introspection, *oauthError) {
+func (s *sidecar) introspectOpaque(raw string) (realm.Introspection, *oauthError) {
 	t, err := events.OpaqueToken(raw)
 	if err != nil {
-		return introspection{}, nil
+		return realm.Introspection{}, nil
 	}
 	// Without a time a sign-out of all would seem to hit it, however new it is;
 	// RefreshRefused knows since when the token is known.
 	t.IssuedAt = time.Now().Unix()
 	live, refused := s.live(t)
 	if !live || refused != nil {
-		return introspection{}, refused
+		return realm.Introspection{}, refused
 	}
 	observed, revoked := s.Agent.RefreshRefused(t.Identity)
-	return introspection{Active: observed && !revoked}, nil
+	return realm.Introspection{Active: observed && !revoked}, nil
 }
 
 // live asks the agent.
@@ -160,35 +138,6 @@ func (s *sidecar) live(t *events.Token) (bool, *oauthError) {
 		return false, unavailable(err)
 	}
 	return err == nil, nil
-}
-
-func activeJWT(v *realm.Verified) introspection {
-	text := func(names ...string) string {
-		for _, name := range names {
-			if s, _ := v.Claims[name].(string); s != "" {
-				return s
-			}
-		}
-		return ""
-	}
-	username := text("username", "preferred_username")
-	if v.Realm.UserClaim != "sub" && v.User() != "" {
-		username = v.User()
-	}
-	nbf, _ := v.Claims["nbf"].(float64)
-	return introspection{Active: true, Scope: text("scope"), ClientID: text("client_id", "azp"), Username: username,
-		TokenType: tokenType(v.Claims), Expires: v.Token.Expires, IssuedAt: v.Token.IssuedAt, NotBefore: int64(nbf),
-		Subject: text("sub"), Audience: v.Claims["aud"], Issuer: v.Token.Issuer, JTI: v.Token.JTI,
-		Confirmation: v.Claims["cnf"]}
-}
-
-// tokenType is DPoP for a token that is bound to a key by RFC 9449.
-func tokenType(claims jwt.MapClaims) string {
-	cnf, _ := claims["cnf"].(map[string]any)
-	if _, bound := cnf["jkt"]; bound {
-		return "DPoP"
-	}
-	return "Bearer"
 }
 
 func unavailable(err error) *oauthError {
