@@ -229,21 +229,42 @@ func (f *fleet) path(name ...string) string {
 // startFleet starts NATS, a publisher and agents.
 func startFleet(t *testing.T, agents ...string) *fleet {
 	t.Helper()
+	f := newFleet(t)
+	f.start(agents...)
+	return f
+}
+
+// newFleet makes a fleet's directory and keys.
+func newFleet(t *testing.T) *fleet {
+	t.Helper()
 	f := &fleet{t: t, dir: t.TempDir(), agents: map[string]*agent{}}
 	rescind(t, "keys", "new", "--dir", f.dir, "--id", "p1")
 	f.adminKey = "e2e-admin-key-0123456789"
 	if err := os.WriteFile(f.path("admin.key"), []byte(f.adminKey), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	f.nats = start(t, "nats", "--dir", f.dir, "--nats-listen", "127.0.0.1:0")
+	f.configure("{}\n")
+	return f
+}
+
+// configure writes the publisher's rescind.yaml.
+func (f *fleet) configure(yaml string) {
+	f.t.Helper()
+	if err := os.WriteFile(f.path("rescind.yaml"), []byte(yaml), 0o600); err != nil {
+		f.t.Fatal(err)
+	}
+}
+
+func (f *fleet) start(agents ...string) {
+	f.t.Helper()
+	f.nats = start(f.t, "nats", "--dir", f.dir, "--nats-listen", "127.0.0.1:0")
 	f.natsURL = f.nats.find(`is up at (nats://[^,\s]+)`)
-	rescind(t, "streams", "apply", "--nats", f.natsURL)
+	rescind(f.t, "streams", "apply", "--nats", f.natsURL)
 	f.startPublisher()
 	for _, name := range agents {
 		f.startAgent(name)
 	}
 	f.ready(len(agents))
-	return f
 }
 
 func (f *fleet) startPublisher() {
@@ -252,7 +273,7 @@ func (f *fleet) startPublisher() {
 	if f.pubURL != "" {
 		listen = strings.TrimPrefix(f.pubURL, "http://")
 	}
-	f.pub = start(f.t, "publisher", "--dir", f.dir, "--nats", f.natsURL, "--listen", listen, "--dev")
+	f.pub = start(f.t, "publisher", "--config", f.path("rescind.yaml"), "--dir", f.dir, "--nats", f.natsURL, "--listen", listen, "--dev")
 	f.pubURL = f.pub.find(`is up at (http://\S+)`)
 }
 

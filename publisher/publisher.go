@@ -156,6 +156,9 @@ func (p *Publisher) ID() string { return p.id }
 // Fleet is the fleet that it publishes to.
 func (p *Publisher) Fleet() events.Fleet { return p.fleet }
 
+// Issuer is the public URL under which it signs.
+func (p *Publisher) Issuer() string { return p.cfg.Issuer }
+
 // Keys is the key set that it trusts now.
 func (p *Publisher) Keys() *events.KeySet { return p.keys.Load() }
 

@@ -73,6 +73,7 @@ type cli struct {
 	Audit       auditCmd       `cmd:"" help:"Follow, export and verify the audit stream."`
 	Keys        keysCmd        `cmd:"" help:"Make and show publishers' signing keys."`
 	APIKeys     apikeysCmd     `cmd:"" name:"apikeys" help:"Make keys for callers."`
+	Clients     clientsCmd     `cmd:"" help:"Make secrets for OAuth clients."`
 	ConfigCmd   configCmd      `cmd:"" name:"config" help:"Check the configuration."`
 	Bench       benchCmd       `cmd:"" help:"Measure checks and propagation in a running fleet. Reads only, but for --revoke."`
 	Version     versionCmd     `cmd:"" help:"Print the version."`

@@ -35,6 +35,8 @@ type structured struct {
 	// APIKeys and Users are the callers that the publisher knows.
 	APIKeys []intake.APIKeyConfig `yaml:"api_keys"`
 	Users   []intake.UserConfig   `yaml:"users"`
+	// OAuthClients may revoke and introspect their own tokens.
+	OAuthClients []intake.ClientConfig `yaml:"oauth_clients"`
 	// AdminRealms are realms whose bearers of scope rescind:all may act on all
 	// realms.
 	AdminRealms []string `yaml:"admin_realms"`

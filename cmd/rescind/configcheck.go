@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"crypto/sha256"
 	"encoding/json"
 	"fmt"
 	"io"
@@ -24,11 +23,12 @@ type configCheckCmd struct {
 
 // configReport is what a configuration holds.
 type configReport struct {
-	File       string `json:"file,omitempty"`
-	Realms     int    `json:"realms"`
-	APIKeys    int    `json:"api_keys"`
-	Users      int    `json:"users"`
-	SyncAlways bool   `json:"sync_always,omitempty"`
+	File         string `json:"file,omitempty"`
+	Realms       int    `json:"realms"`
+	APIKeys      int    `json:"api_keys"`
+	Users        int    `json:"users"`
+	OAuthClients int    `json:"oauth_clients"`
+	SyncAlways   bool   `json:"sync_always,omitempty"`
 }
 
 // Run finds all that can be found without starting: the file was read and its
@@ -39,16 +39,18 @@ func (c *configCheckCmd) Run(ctx context.Context, g *globals) error {
 		return g.file.wrong(err)
 	}
 	defer realms.Close()
-	if _, err := intake.NewAuthenticator(intake.AuthConfig{AdminKeySHA256: sha256.Sum256([]byte("nobody's")),
-		APIKeys: g.file.APIKeys, Users: g.file.Users, Realms: realms, AdminRealms: g.file.AdminRealms}); err != nil {
+	auth, err := intake.NewAuthenticator(g.callers(realms, slog.New(slog.DiscardHandler)))
+	if err != nil {
 		return g.file.wrong(err)
 	}
+	defer auth.Close()
 	if c.Monitor != "" {
 		if err := c.checkSync(ctx); err != nil {
 			return err
 		}
 	}
-	return c.print(g, configReport{g.file.path, len(g.file.Realms), len(g.file.APIKeys), len(g.file.Users), c.Monitor != ""})
+	return c.print(g, configReport{g.file.path, len(g.file.Realms), len(g.file.APIKeys), len(g.file.Users),
+		len(g.file.OAuthClients), c.Monitor != ""})
 }
 
 func (c *configCheckCmd) print(g *globals, r configReport) error {
@@ -62,7 +64,8 @@ func (c *configCheckCmd) print(g *globals, r configReport) error {
 	if r.SyncAlways {
 		fmt.Fprintln(g.std.out, "nats-server syncs at every write: ok")
 	}
-	_, err := fmt.Fprintf(g.std.out, "%s: ok, %d realms, %d API keys, %d users\n", where, r.Realms, r.APIKeys, r.Users)
+	_, err := fmt.Fprintf(g.std.out, "%s: ok, %d realms, %d API keys, %d users, %d OAuth clients\n",
+		where, r.Realms, r.APIKeys, r.Users, r.OAuthClients)
 	return err
 }
 

@@ -40,8 +40,9 @@ func checkServer(flag, address string) error {
 // checkPublicURL refuses what cannot be the issuer of events; empty is none.
 func checkPublicURL(address string) error {
 	u, err := url.Parse(address)
-	if address != "" && (err != nil || u.Scheme != "http" && u.Scheme != "https" || u.Host == "") {
-		return fmt.Errorf("--public-url must be a URL such as https://rescind.example.com, not %q", address)
+	if address != "" && (err != nil || u.Scheme != "http" && u.Scheme != "https" || u.Host == "" ||
+		u.RawQuery != "" || u.Fragment != "" || u.User != nil) {
+		return fmt.Errorf("--public-url must be a URL such as https://rescind.example.com, without query or fragment, not %q", address)
 	}
 	return nil
 }

@@ -134,6 +134,43 @@ func (c *apikeysNewCmd) Run(g *globals) error {
 	return nil
 }
 
+type clientsCmd struct {
+	New clientsNewCmd `cmd:"" help:"Make a secret for an OAuth client. It is shown once; its hash goes into rescind.yaml."`
+}
+
+type clientsNewCmd struct {
+	ID    string `arg:"" name:"id" help:"The client_id, as the realm's issuer has it."`
+	Realm string `help:"Realm whose issuer the client is known to." required:"" placeholder:"REALM"`
+}
+
+func (c *clientsNewCmd) Help() string {
+	return `An OAuth client may revoke (RFC 7009) and introspect (RFC 7662) the tokens that were issued to it. A
+client that signs assertions (private_key_jwt) has "jwks: FILE or URL" in place of the hash, one that
+has no secret, such as a page in a browser, "public: true".`
+}
+
+func (c *clientsNewCmd) Run(g *globals) error {
+	secret, sum := intake.NewAPIKey()
+	if err := (&intake.ClientConfig{ID: c.ID, Realm: c.Realm, SecretSHA256: sum}).Validate(); err != nil {
+		return usage("%v", err)
+	}
+	if g.JSON {
+		return printJSON(g.std.out, map[string]any{"id": c.ID, "realm": c.Realm, "secret": secret, "secret_sha256": sum})
+	}
+	_, err := fmt.Fprintf(g.std.out, "client_secret (shown once): %s\n\nadd to rescind.yaml of the publishers:\n\n"+
+		"oauth_clients:\n  - id: %s\n    realm: %s\n    secret_sha256: %s\n", secret, yamlText(c.ID), yamlText(c.Realm), sum)
+	return err
+}
+
+// yamlText is a text as YAML takes it, whatever is in it.
+func yamlText(s string) string {
+	b, err := json.Marshal(s)
+	if err != nil {
+		return s
+	}
+	return string(b)
+}
+
 func yamlList(items []string) string {
 	b, err := json.Marshal(items)
 	if err != nil {

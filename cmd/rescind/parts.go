@@ -49,6 +49,7 @@ func (g *globals) openRealms(ctx context.Context, dev bool, log *slog.Logger) (*
 // publisherPart is a publisher with its doors.
 type publisherPart struct {
 	*publisher.Publisher
+	auth    *intake.Authenticator
 	handler http.Handler
 }
 
@@ -72,16 +73,31 @@ func (g *globals) openPublisher(ctx context.Context, nc *nats.Conn, realms *real
 	if err != nil {
 		return nil, err
 	}
-	auth, err := intake.NewAuthenticator(intake.AuthConfig{AdminKeySHA256: admin, APIKeys: g.file.APIKeys,
-		Users: g.file.Users, Realms: realms, AdminRealms: g.file.AdminRealms, Revoked: p.Revoked})
+	callers := g.callers(realms, log)
+	callers.AdminKeySHA256, callers.Revoked = admin, p.Revoked
+	auth, err := intake.NewAuthenticator(callers)
 	if err != nil {
 		return nil, errors.Join(g.file.wrong(err), p.Close())
 	}
-	h, err := intake.New(intake.Config{Publisher: p, Authenticator: auth, Realms: realms, Logger: log})
+	part := &publisherPart{p, auth, nil}
+	part.handler, err = intake.New(intake.Config{Publisher: p, Authenticator: auth, Realms: realms, Logger: log})
 	if err != nil {
-		return nil, errors.Join(err, p.Close())
+		return nil, errors.Join(err, part.Close())
 	}
-	return &publisherPart{p, h}, nil
+	return part, nil
+}
+
+// callers are those whom the configuration file names.
+func (g *globals) callers(realms *realm.Realms, log *slog.Logger) intake.AuthConfig {
+	return intake.AuthConfig{APIKeys: g.file.APIKeys, Users: g.file.Users, Clients: g.file.OAuthClients,
+		Keys:   realm.Options{Logger: log, BaseDir: g.file.dir()},
+		Realms: realms, AdminRealms: g.file.AdminRealms}
+}
+
+// Close closes the doors' part first: what it fetches is for them.
+func (p *publisherPart) Close() error {
+	p.auth.Close()
+	return p.Publisher.Close()
 }
 
 // agentPart is an agent with its sidecar.

@@ -88,18 +88,36 @@ func (d *Dev) Issue(req TokenRequest) (string, error) {
 	if req.Now.IsZero() {
 		req.Now = time.Now()
 	}
-	keys, ok := d.keys[req.Realm]
-	if !ok {
-		return "", fmt.Errorf("realm: %q is not a development realm (%s)", req.Realm, list(devIssuers))
-	}
-	key, ok := keys[req.Alg]
-	if !ok {
-		return "", fmt.Errorf("alg: development realms do not sign with %q (%s)", req.Alg, list(keys))
+	key, err := d.key(req.Realm, req.Alg)
+	if err != nil {
+		return "", err
 	}
 	if req.User == "" {
 		return "", errors.New("user: a token needs a user or a client")
 	}
-	return key.sign(req.claims())
+	return key.sign("at+jwt", req.claims()) // RFC 9068 section 2.1
+}
+
+// Sign makes a JWT of another typ, such as a logout token, with a development
+// realm's key. All claims are the caller's, iss too.
+func (d *Dev) Sign(name, alg, typ string, claims jwt.MapClaims) (string, error) {
+	key, err := d.key(name, alg)
+	if err != nil {
+		return "", err
+	}
+	return key.sign(typ, claims)
+}
+
+func (d *Dev) key(name, alg string) (*devKey, error) {
+	keys, ok := d.keys[name]
+	if !ok {
+		return nil, fmt.Errorf("realm: %q is not a development realm (%s)", name, list(devIssuers))
+	}
+	key, ok := keys[alg]
+	if !ok {
+		return nil, fmt.Errorf("alg: development realms do not sign with %q (%s)", alg, list(keys))
+	}
+	return key, nil
 }
 
 func (req *TokenRequest) claims() jwt.MapClaims {
@@ -132,10 +150,12 @@ type devKey struct {
 	private crypto.Signer
 }
 
-func (k *devKey) sign(claims jwt.MapClaims) (string, error) {
+func (k *devKey) sign(typ string, claims jwt.MapClaims) (string, error) {
 	t := jwt.NewWithClaims(k.method, claims)
 	t.Header["kid"] = k.kid
-	t.Header["typ"] = "at+jwt" // RFC 9068 section 2.1
+	if t.Header["typ"] = typ; typ == "" {
+		delete(t.Header, "typ")
+	}
 	raw, err := t.SignedString(k.private)
 	if err != nil {
 		return "", fmt.Errorf("signing: %w", err)

@@ -18,6 +18,9 @@ import (
 // asymmetric ones only, since a key that is published must not be a secret.
 var algorithms = []string{"EdDSA", "ES256", "ES384", "ES512", "RS256", "RS384", "RS512", "PS256", "PS384", "PS512"}
 
+// Algorithms are the values of alg that a token or a statement may be signed with.
+func Algorithms() []string { return slices.Clone(algorithms) }
+
 // The sizes of RSA keys that are used, in bits: a shorter one is weak
 // (RFC 7518 section 3.3), a longer one slow.
 const minRSABits, maxRSABits = 2048, 8192

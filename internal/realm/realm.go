@@ -32,6 +32,17 @@ func (r *Realm) SessionTarget(sid string) events.Target {
 // their standing.
 var clientClaims = []string{"client_id", "azp"}
 
+// IssuedTo tells whether the token names the client as the one that it was issued
+// to, by the first of those claims that it has.
+func IssuedTo(t *events.Token, client string) bool {
+	for _, name := range clientClaims {
+		if key, ok := t.Claim(name); ok {
+			return key == events.ClaimKey(name, client)
+		}
+	}
+	return false
+}
+
 // ClientTargets are a client of the realm: one target for each claim in which
 // issuers name it.
 func (r *Realm) ClientTargets(client string) []events.Target {

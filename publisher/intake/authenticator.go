@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"net/http"
 	"strings"
+	"time"
 
 	"github.com/rescind/rescind/events"
 	"github.com/rescind/rescind/internal/realm"
@@ -20,6 +21,8 @@ type Authenticator struct {
 	config    AuthConfig
 	keys      []apiKey
 	passwords *passwords
+	clients   map[string]*client
+	shown     *shown
 }
 
 type apiKey struct {
@@ -29,12 +32,12 @@ type apiKey struct {
 
 // NewAuthenticator refuses a configuration that names two callers alike, or that
 // bounds one to what does not exist. The error names the field as rescind.yaml
-// calls it.
+// calls it. The caller must Close.
 func NewAuthenticator(c AuthConfig) (*Authenticator, error) {
 	if err := c.validate(); err != nil {
 		return nil, err
 	}
-	a := &Authenticator{config: c}
+	a := &Authenticator{config: c, shown: newShown()}
 	for _, k := range c.APIKeys {
 		sum, err := parseSum(k.SHA256)
 		if err != nil {
@@ -43,8 +46,21 @@ func NewAuthenticator(c AuthConfig) (*Authenticator, error) {
 		a.keys = append(a.keys, apiKey{k, sum})
 	}
 	var err error
-	a.passwords, err = newPasswords(c.Users, c.Now)
+	if a.passwords, err = newPasswords(c.Users, a.now); err != nil {
+		return nil, err
+	}
+	a.clients, err = newClients(c.Clients, c.keyOptions())
 	return a, err
+}
+
+// Close ends the fetching of clients' keys and waits for it.
+func (a *Authenticator) Close() { closeClients(a.clients) }
+
+func (a *Authenticator) now() time.Time {
+	if a.config.Now == nil {
+		return time.Now()
+	}
+	return a.config.Now()
 }
 
 // Authenticate tells who sent the request, from its one Authorization header:
@@ -142,6 +158,12 @@ func (a *Authenticator) basic(ctx context.Context, credentials string) (*Caller,
 	if !ok {
 		return nil, bad("the Authorization header is malformed")
 	}
+	return a.password(ctx, name, secret)
+}
+
+// password finds who has the name and the password: an API key by its id, the admin,
+// or a user.
+func (a *Authenticator) password(ctx context.Context, name, secret string) (*Caller, error) {
 	if k := a.findKey(secret); k != nil && k.ID == name {
 		return k.caller(), nil
 	}

@@ -40,7 +40,26 @@ func authorise(c *Caller, t *publisher.Target, realms []string) error {
 	if isOwn(c, t) {
 		return nil
 	}
-	return c.May(t.Kind, realms...)
+	if err := c.May(t.Kind, realms...); err != nil {
+		return err
+	}
+	if c.Client != "" && !issuedTo(c.Client, t) {
+		return errNotIssued
+	}
+	return nil
+}
+
+// errNotIssued is that of a client which asks for another's token.
+var errNotIssued = fmt.Errorf("%w: the token was issued to another client", ErrForbidden)
+
+// issuedTo tells whether the target is one token of the client. An opaque one does
+// not say whose it is: who holds it whole could as well use it.
+func issuedTo(client string, t *publisher.Target) bool {
+	if len(t.Tokens) != 1 {
+		return false
+	}
+	tok := &t.Tokens[0]
+	return tok.Refresh && tok.Issuer == "" || realm.IssuedTo(tok.Token, client)
 }
 
 // isOwn tells whether the target is the caller's own token, or what its realm

@@ -22,6 +22,10 @@ type AuthConfig struct {
 	AdminKeySHA256 [sha256.Size]byte
 	APIKeys        []APIKeyConfig
 	Users          []UserConfig
+	Clients        []ClientConfig
+	// Keys say how clients' keys are fetched, and where their files are. Its clock
+	// is Now.
+	Keys realm.Options
 	// Realms verify bearers. Nil means that no bearer is known.
 	Realms *realm.Realms
 	// AdminRealms are the realms whose bearers of scope rescind:all are not bound
@@ -51,6 +55,23 @@ type UserConfig struct {
 	Kinds  []events.Kind `yaml:"kinds"`  // absent means all
 }
 
+// ClientConfig is an OAuth client as rescind.yaml has it. It may revoke and
+// introspect the tokens that its realm has issued to it. It has exactly one of
+// SecretSHA256, JWKS and Public.
+type ClientConfig struct {
+	ID    string `yaml:"id"` // client_id
+	Realm string `yaml:"realm"`
+	// SecretSHA256 is the hash of its secret in hexadecimal. No salt slows down who
+	// guesses, so the secret must be one that a machine made.
+	SecretSHA256 string `yaml:"secret_sha256"`
+	// JWKS is the file or the URL of the keys that it signs assertions with
+	// (private_key_jwt).
+	JWKS string `yaml:"jwks"`
+	// Public marks a client that has no secret, such as one in a browser. It may
+	// not introspect.
+	Public bool `yaml:"public"`
+}
+
 // NewAPIKey makes an API key, to be shown once, and its SHA-256 in hexadecimal,
 // to be kept.
 func NewAPIKey() (key, sha256hex string) {
@@ -78,7 +99,7 @@ func (c *AuthConfig) validate() error {
 	if c.AdminKeySHA256 == noKey {
 		return errors.New("admin key: is empty")
 	}
-	// Users and API keys both come as the first half of Basic credentials.
+	// All of them come as the first half of Basic credentials.
 	taken := map[string]bool{adminName: true}
 	sums := map[[sha256.Size]byte]bool{c.AdminKeySHA256: true, noKey: true}
 	for i, k := range c.APIKeys {
@@ -91,10 +112,62 @@ func (c *AuthConfig) validate() error {
 			return fmt.Errorf("users[%d]: %w", i, err)
 		}
 	}
+	if err := c.validateClients(taken); err != nil {
+		return err
+	}
 	if err := c.checkRealms(c.AdminRealms); err != nil {
 		return fmt.Errorf("admin_realms: %w", err)
 	}
 	return nil
+}
+
+// clientID is any printable ASCII (RFC 6749 appendix A.1).
+var clientID = regexp.MustCompile(`^[ -~]{1,256}$`)
+
+// Validate refuses a client that could not work, whatever else is configured. The
+// error names the field as rescind.yaml calls it.
+func (c *ClientConfig) Validate() error {
+	if !clientID.MatchString(c.ID) {
+		return errors.New("id: must be 1 to 256 printable ASCII characters")
+	}
+	ways := 0
+	for _, given := range []bool{c.SecretSHA256 != "", c.JWKS != "", c.Public} {
+		if given {
+			ways++
+		}
+	}
+	if ways != 1 {
+		return errors.New("give exactly one of secret_sha256, jwks and public")
+	}
+	if sum, err := parseSum(c.SecretSHA256); c.SecretSHA256 != "" && (err != nil || sum == noKey) {
+		return errors.New("secret_sha256: not 64 hexadecimal digits, or that of an empty secret")
+	}
+	return nil
+}
+
+func (c *AuthConfig) validateClients(taken map[string]bool) error {
+	for i, client := range c.Clients {
+		err := client.Validate()
+		if err == nil && taken[client.ID] {
+			err = fmt.Errorf("id: %q is taken", client.ID)
+		}
+		if err == nil {
+			if err = c.checkRealms([]string{client.Realm}); err != nil {
+				err = fmt.Errorf("realm: %w", err)
+			}
+		}
+		if err != nil {
+			return fmt.Errorf("oauth_clients[%d]: %w", i, err)
+		}
+		taken[client.ID] = true
+	}
+	return nil
+}
+
+func (c *AuthConfig) keyOptions() realm.Options {
+	o := c.Keys
+	o.Now = c.Now
+	return o
 }
 
 func checkName(field, name string, taken map[string]bool) error {

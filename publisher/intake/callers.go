@@ -33,12 +33,14 @@ const (
 	CallerAPIKey CallerKind = "apikey"
 	CallerBasic  CallerKind = "basic"
 	CallerBearer CallerKind = "bearer"
+	CallerClient CallerKind = "client"
 )
 
 // Caller is who asks for a revocation, and what it may ask for.
 type Caller struct {
 	// Name tells callers apart in the log, the audit stream and the scope of an
-	// Idempotency-Key: "admin", "apikey:ID", "basic:NAME" or "bearer:REALM:USER".
+	// Idempotency-Key: "admin", "apikey:ID", "basic:NAME", "bearer:REALM:USER"
+	// or "client:REALM:ID".
 	Name string
 	Kind CallerKind
 	// Realms are the names of the realms it is bound to; nil means unbound.
@@ -52,6 +54,10 @@ type Caller struct {
 	Initiator events.Initiator
 	// Token is the caller's own, of a bearer only.
 	Token *realm.Verified
+	// Client is the client_id of an OAuth client, which may act on its own tokens
+	// only. Public tells that it proved nothing.
+	Client string
+	Public bool
 }
 
 // May tells whether the caller may revoke targets of the kind in all of the
@@ -68,6 +74,9 @@ func (c *Caller) May(kind events.Kind, realms ...string) error {
 		return fmt.Errorf("%w: the target spans all realms, and this caller is bound to some", ErrForbidden)
 	}
 	for _, name := range realms {
+		if c.Client != "" && !slices.Contains(c.Realms, name) {
+			return errNotIssued
+		}
 		if !slices.Contains(c.Realms, name) {
 			return fmt.Errorf("%w: this caller may not revoke in realm %q", ErrForbidden, name)
 		}

@@ -82,6 +82,7 @@ func newDoor(t *testing.T, changes ...func(*intake.AuthConfig)) *door {
 	if d.Authenticator, err = intake.NewAuthenticator(c); err != nil {
 		t.Fatal(err)
 	}
+	t.Cleanup(d.Close)
 	return d
 }
 
@@ -356,6 +357,11 @@ func TestAuthConfigIsRefusedByTheNameOfItsField(t *testing.T) {
 	_, sum := intake.NewAPIKey()
 	h := hash(t, password)
 	empty := sumOf("")
+	dev, err := realm.OpenDev(t.TempDir())
+	must(t, err)
+	demo, err := realm.New(dev.Configs(), realm.Options{})
+	must(t, err)
+	t.Cleanup(demo.Close)
 	for _, tc := range []struct {
 		name   string
 		config intake.AuthConfig
@@ -379,6 +385,18 @@ func TestAuthConfigIsRefusedByTheNameOfItsField(t *testing.T) {
 			Users: []intake.UserConfig{{Name: "a", Bcrypt: h}}}, `users[0]: name: "a" is taken`},
 		{"password for hash", intake.AuthConfig{Users: []intake.UserConfig{{Name: "a", Bcrypt: password}}}, "users[0]: bcrypt"},
 		{"cost that takes minutes", intake.AuthConfig{Users: []intake.UserConfig{{Name: "a", Bcrypt: "$2a$31$" + h[7:]}}}, "users[0]: bcrypt: cost 31"},
+		{"client without a name", intake.AuthConfig{Realms: demo, Clients: []intake.ClientConfig{{Realm: "demo", Public: true}}}, "oauth_clients[0]: id"},
+		{"client of no realm", intake.AuthConfig{Realms: demo, Clients: []intake.ClientConfig{{ID: "a", Public: true}}}, `oauth_clients[0]: realm: no realm is called ""`},
+		{"client without a way", intake.AuthConfig{Realms: demo, Clients: []intake.ClientConfig{{ID: "a", Realm: "demo"}}}, "exactly one of"},
+		{"client with two ways", intake.AuthConfig{Realms: demo, Clients: []intake.ClientConfig{{ID: "a", Realm: "demo", Public: true, SecretSHA256: sum}}}, "exactly one of"},
+		{"client with a bad hash", intake.AuthConfig{Realms: demo, Clients: []intake.ClientConfig{{ID: "a", Realm: "demo", SecretSHA256: "x"}}}, "secret_sha256"},
+		{"client with no secret", intake.AuthConfig{Realms: demo, Clients: []intake.ClientConfig{{ID: "a", Realm: "demo", SecretSHA256: empty}}}, "secret_sha256"},
+		{"client without its keys", intake.AuthConfig{Realms: demo, Clients: []intake.ClientConfig{{ID: "a", Realm: "demo", JWKS: "/none"}}}, "oauth_clients[0]: jwks: open /none"},
+		{"client with keys anywhere", intake.AuthConfig{Realms: demo, Clients: []intake.ClientConfig{{ID: "a", Realm: "demo", JWKS: "ftp://x"}}}, "oauth_clients[0]: jwks"},
+		{"client called as a key", intake.AuthConfig{Realms: demo, APIKeys: []intake.APIKeyConfig{{ID: "a", SHA256: sum}},
+			Clients: []intake.ClientConfig{{ID: "a", Realm: "demo", Public: true}}}, `oauth_clients[0]: id: "a" is taken`},
+		{"two clients of a name", intake.AuthConfig{Realms: demo, Clients: []intake.ClientConfig{{ID: "a", Realm: "demo", Public: true},
+			{ID: "a", Realm: "demo", Public: true}}}, `oauth_clients[1]: id: "a" is taken`},
 		{"unknown admin realm", intake.AuthConfig{AdminRealms: []string{"x"}}, "admin_realms"},
 	} {
 		t.Run(tc.name, func(t *testing.T) {

@@ -16,10 +16,12 @@ func challenge(r *http.Request, err error) string {
 	case !errors.Is(err, ErrBadCredentials):
 		return `Bearer realm="rescind"`
 	case scheme(r) == "basic":
-		return `Basic realm="rescind", charset="UTF-8"`
+		return basicChallenge
 	}
 	return `Bearer realm="rescind", error="invalid_token", error_description="` + describe(err) + `"`
 }
+
+const basicChallenge = `Basic realm="rescind", charset="UTF-8"`
 
 // scheme is what the caller tried, in lower case.
 func scheme(r *http.Request) string {
@@ -30,10 +32,15 @@ func scheme(r *http.Request) string {
 // describe makes an error fit for error_description (RFC 6750 section 3: no
 // quotes, no backslash, ASCII).
 func describe(err error) string {
+	return plain(strings.TrimPrefix(err.Error(), ErrBadCredentials.Error()+": "))
+}
+
+// plain leaves of a text what OAuth's errors may hold (RFC 6749 section 5.2).
+func plain(text string) string {
 	return strings.Map(func(c rune) rune {
 		if c < ' ' || c > '~' || c == '"' || c == '\\' {
 			return '\''
 		}
 		return c
-	}, strings.TrimPrefix(err.Error(), ErrBadCredentials.Error()+": "))
+	}, text)
 }

@@ -11,13 +11,14 @@
 //
 //	DELETE /_security/oauth2/token      Elasticsearch's invalidate-token API
 //	DELETE /identity/api/tokens         LUSID's sign-out
+//	POST   /oauth2/revoke, /oauth2/introspect  OAuth (RFC 7009, RFC 7662)
 //	POST   /v1/revocations              rescind's own, and what reads it; long lists as lines (NDJSON)
 //	GET    /.well-known/jwks.json, /healthz, /readyz, /metrics, /
 //
 // # What holds for all of them
 //
-// A caller is authenticated before its request is read, and authorised before
-// anything is done: by one function, Server.revoke, through which every order
+// A caller is authenticated before its request is read (but for the credentials
+// in a form or in a signed statement), and authorised before anything is done: by one function, Server.revoke, through which every order
 // goes. Every error has its status in one table, and each door gives it in its
 // protocol's own form. What is wrong inside is logged, not sent.
 //

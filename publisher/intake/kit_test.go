@@ -13,6 +13,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/golang-jwt/jwt/v5"
 	"github.com/nats-io/nats.go"
 	"github.com/prometheus/client_golang/prometheus"
 
@@ -34,8 +35,13 @@ type rig struct {
 	realms      *realm.Realms
 	url         string
 	bound, free string // API keys: for users and tokens of demo, and for all
+	users       string // API key for users only
+	svc         *clientKey
 	log         *logBuffer
 }
+
+// issuer is the publisher's public URL.
+const issuer = "https://rescind.example"
 
 // admin is the Authorization of the admin.
 const admin = "Bearer " + adminKey
@@ -58,7 +64,7 @@ func newRig(t *testing.T, changes ...func(map[string]realm.Config)) *rig {
 	t.Cleanup(g.realms.Close)
 	signer, err := events.NewSigner("pub1")
 	must(t, err)
-	g.pub, err = publisher.Open(t.Context(), g.nats.Connect(t), publisher.Config{Issuer: "https://rescind.example",
+	g.pub, err = publisher.Open(t.Context(), g.nats.Connect(t), publisher.Config{Issuer: issuer,
 		Signer: signer, Realms: g.realms, Dir: t.TempDir(), ListenFor: time.Millisecond, AckTimeout: 5 * time.Second,
 		Streams: bus.Settings{TokensMaxBytes: 64 << 20}})
 	must(t, err)
@@ -72,13 +78,18 @@ func (g *rig) serve(t *testing.T) {
 	t.Helper()
 	boundKey, boundSum := intake.NewAPIKey()
 	freeKey, freeSum := intake.NewAPIKey()
-	g.bound, g.free = boundKey, freeKey
+	usersKey, usersSum := intake.NewAPIKey()
+	g.bound, g.free, g.users = boundKey, freeKey, usersKey
+	g.svc = newClientKey(t)
 	auth, err := intake.NewAuthenticator(intake.AuthConfig{AdminKeySHA256: sha256.Sum256([]byte(adminKey)),
+		Users: []intake.UserConfig{{Name: "alice", Bcrypt: hash(t, password)}}, Clients: oauthClients(g.svc),
 		APIKeys: []intake.APIKeyConfig{
 			{ID: "ci", SHA256: boundSum, Realms: []string{"demo"}, Kinds: []events.Kind{events.KindUser, events.KindToken, events.KindLift}},
-			{ID: "ops", SHA256: freeSum}},
+			{ID: "ops", SHA256: freeSum},
+			{ID: "users", SHA256: usersSum, Kinds: []events.Kind{events.KindUser}}},
 		Realms: g.realms, Revoked: g.pub.Revoked})
 	must(t, err)
+	t.Cleanup(auth.Close)
 	s, err := intake.New(intake.Config{Publisher: g.pub, Authenticator: auth, Realms: g.realms, Logger: g.log.logger(),
 		Registry: prometheus.NewRegistry()})
 	must(t, err)
@@ -97,6 +108,14 @@ func must(t *testing.T, err error) {
 func (g *rig) token(t *testing.T, req realm.TokenRequest) string {
 	t.Helper()
 	raw, err := g.dev.Issue(req)
+	must(t, err)
+	return raw
+}
+
+// statement is a JWT of a realm that is no access token, or looks like one.
+func (g *rig) statement(t *testing.T, name, typ string, claims jwt.MapClaims) string {
+	t.Helper()
+	raw, err := g.dev.Sign(name, "ES256", typ, claims)
 	must(t, err)
 	return raw
 }

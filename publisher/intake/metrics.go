@@ -26,7 +26,7 @@ func newMetrics(registry *prometheus.Registry, pub *publisher.Publisher) (*metri
 		requests: prometheus.NewCounterVec(prometheus.CounterOpts{Name: "rescind_http_requests_total",
 			Help: "Requests by door and HTTP status."}, []string{"door", "status"}),
 		revocations: prometheus.NewCounterVec(prometheus.CounterOpts{Name: "rescind_revocations_total",
-			Help: "Revocations by door, kind of target and outcome: complete, partial, queued, replayed, forbidden, failed."},
+			Help: "Revocations by door, kind of target and outcome: complete, partial, queued, replayed, unknown, forbidden, failed."},
 			[]string{"door", "kind", "outcome"}),
 		tokens: prometheus.NewCounterVec(prometheus.CounterOpts{Name: "rescind_revoked_tokens_total",
 			Help: "Tokens that answers counted: invalidated, or previously invalidated."}, []string{"count"}),
@@ -48,6 +48,12 @@ func (m *metrics) answered(door string, status int) {
 
 func (m *metrics) refused(door string, kind events.Kind) {
 	m.revocations.WithLabelValues(door, string(kind), "forbidden").Inc()
+}
+
+// unknown counts a token that was answered as revoked and is not: nobody vouches for
+// it, or it has expired.
+func (m *metrics) unknown(door string) {
+	m.revocations.WithLabelValues(door, string(events.KindToken), "unknown").Inc()
 }
 
 func (m *metrics) revoked(door string, kind events.Kind, res *publisher.Result, err error, took time.Duration) {

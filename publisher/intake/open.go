@@ -8,6 +8,9 @@ import (
 	"strings"
 )
 
+// documentation is where people read on.
+const documentation = "https://github.com/rescind/rescind"
+
 // openDoor is what anyone may read.
 type openDoor struct{ s *Server }
 
@@ -96,11 +99,12 @@ func (d openDoor) landing() string {
   GET    /v1/agents                 which services enforce it
   DELETE /_security/oauth2/token    the same, as Elasticsearch clients call it
   DELETE /identity/api/tokens       sign out the bearer, as LUSID clients call it
+  POST   /oauth2/revoke             the same, as OAuth clients call it; /oauth2/introspect
   GET    /.well-known/jwks.json     the keys that its events and receipts are signed with
   GET    /readyz /healthz /metrics
 
-Documentation: https://github.com/rescind/rescind
-`, d.s.pub.Fleet())
+Documentation: %s
+`, d.s.pub.Fleet(), documentation)
 }
 
 // elasticVersion is the version of Elasticsearch whose API the door follows.

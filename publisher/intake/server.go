@@ -86,7 +86,7 @@ func New(c Config) (*Server, error) {
 }
 
 func (s *Server) routes(metrics http.Handler) {
-	elastic, lusid, native, open := elasticDoor{s}, lusidDoor{s}, nativeDoor{s}, openDoor{s}
+	elastic, lusid, native, oauth, open := elasticDoor{s}, lusidDoor{s}, nativeDoor{s}, oauthDoor{s}, openDoor{s}
 	s.add("/_security/oauth2/token", elastic, methods{http.MethodDelete: elastic.invalidate})
 	s.add("/_xpack/security/oauth2/token", elastic, methods{http.MethodDelete: elastic.invalidate})
 	s.add("/_security/", elastic, methods{"": elastic.noHandler})
@@ -98,6 +98,15 @@ func (s *Server) routes(metrics http.Handler) {
 	s.add("/v1/revocations", native, methods{http.MethodPost: native.revoke, http.MethodGet: native.list})
 	s.add("/v1/revocations/{id}", native, methods{http.MethodGet: native.show, http.MethodDelete: native.lift})
 	s.add("/v1/agents", native, methods{http.MethodGet: native.agents})
+
+	s.add(revokePath, oauth, methods{http.MethodPost: oauth.revoke, http.MethodOptions: oauth.preflight})
+	s.add(introspectPath, oauth, methods{http.MethodPost: oauth.introspect})
+	// Some clients look where an OpenID Provider has it (RFC 8414 section 5).
+	for _, name := range []string{"oauth-authorization-server", "openid-configuration"} {
+		for _, path := range wellKnown(name, s.pub.Issuer()) {
+			s.add(path, oauth, methods{http.MethodGet: oauth.metadata})
+		}
+	}
 
 	s.add("/.well-known/jwks.json", open, methods{http.MethodGet: open.jwks})
 	s.add("/healthz", open, methods{http.MethodGet: open.health})
