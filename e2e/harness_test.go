@@ -210,7 +210,6 @@ type fleet struct {
 	dir      string
 	nats     *process
 	natsURL  string
-	natsArgs []string
 	pub      *process
 	pubURL   string
 	adminKey string
@@ -247,7 +246,7 @@ func newFleet(t *testing.T) *fleet {
 	return f
 }
 
-// configure writes the publisher's rescind.yaml.
+// configure writes the rescind.yaml of publisher and agents.
 func (f *fleet) configure(yaml string) {
 	f.t.Helper()
 	if err := os.WriteFile(f.path("rescind.yaml"), []byte(yaml), 0o600); err != nil {
@@ -302,7 +301,7 @@ func (f *fleet) startAgent(name string) *agent {
 	} else {
 		listen = strings.TrimPrefix(a.url, "http://")
 	}
-	a.process = start(f.t, "agent", "--dir", a.dir, "--nats", f.natsURL, "--agent-listen", listen, "--service", "e2e",
+	a.process = start(f.t, "agent", "--config", f.path("rescind.yaml"), "--dir", a.dir, "--nats", f.natsURL, "--agent-listen", listen, "--service", "e2e",
 		"--instance", name, "--keys", f.path("publishers.jwks"), "--dev")
 	a.url = a.find(`is up at (http://\S+)`)
 	return a

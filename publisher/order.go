@@ -19,7 +19,11 @@ type Target struct {
 	Kind events.Kind
 	// Realm is a configured realm's name; "" means all of them, for a user.
 	Realm string
-	// Value is the user, session or client, or the value of Claim.
+	// Issuer is one of the realm's, for a user or a session of that one alone; ""
+	// means any of them.
+	Issuer string
+	// Value is the user, session or client, or the value of Claim. For a user, Claim
+	// "" means the realm's user_claim.
 	Claim, Value string
 	// Tokens are those of KindToken (one) and KindTokens.
 	Tokens []Token
@@ -147,9 +151,11 @@ func (p *Publisher) draft(t *Target) ([]draft, error) {
 	case events.KindRealm:
 		return []draft{inRealm(r, r.Target())}, nil
 	case events.KindUser:
-		return []draft{inRealm(r, r.UserTarget(t.Value))}, nil
+		target := r.UserTarget(t.Value)
+		target.Claim = cmp.Or(t.Claim, target.Claim)
+		return draftOf(r, target, t.Issuer)
 	case events.KindSession:
-		return []draft{inRealm(r, r.SessionTarget(t.Value))}, nil
+		return draftOf(r, r.SessionTarget(t.Value), t.Issuer)
 	case events.KindClient:
 		var out []draft
 		for _, target := range r.ClientTargets(t.Value) {
@@ -160,6 +166,17 @@ func (p *Publisher) draft(t *Target) ([]draft, error) {
 		return []draft{inRealm(r, r.ClaimTarget(t.Claim, t.Value))}, nil
 	}
 	return nil, fmt.Errorf("%w: no target", ErrInvalid)
+}
+
+// draftOf is a draft in a realm, narrowed to one issuer unless that is "".
+func draftOf(r *realm.Realm, t events.Target, issuer string) ([]draft, error) {
+	if issuer != "" {
+		if !slices.Contains(t.Issuers, issuer) {
+			return nil, fmt.Errorf("%w: realm %s has no issuer %q", ErrInvalid, r.Name, issuer)
+		}
+		t.Issuers = []string{issuer}
+	}
+	return []draft{inRealm(r, t)}, nil
 }
 
 // inRealm gives a rule the realm's skew and the longest life of what it can hit:

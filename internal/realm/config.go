@@ -56,6 +56,13 @@ type Config struct {
 	Leeway time.Duration `yaml:"leeway"`
 	// SignOut is what a self sign-out revokes. Empty means token.
 	SignOut SignOut `yaml:"sign_out"`
+	// BackchannelLogout is what a logout token revokes that names a session and a
+	// user (OIDC Back-Channel Logout 1.0): session, or user where access tokens have
+	// no sid. Empty means session.
+	BackchannelLogout SignOut `yaml:"backchannel_logout"`
+	// LogoutClients are the client_ids that a logout token may be meant for. None
+	// means any of the issuer's clients.
+	LogoutClients []string `yaml:"logout_clients"`
 	// OpaqueRefresh says which opaque refresh tokens may be listed. Empty means
 	// observed.
 	OpaqueRefresh OpaqueRefresh `yaml:"opaque_refresh"`
@@ -80,13 +87,14 @@ func (c Config) Validate(name string) error {
 
 // withDefaults gives a copy that shares nothing with c and has no zero left.
 func (c Config) withDefaults() Config {
-	c.Issuers = slices.Clone(c.Issuers)
+	c.Issuers, c.LogoutClients = slices.Clone(c.Issuers), slices.Clone(c.LogoutClients)
 	setDefault(&c.UserClaim, "sub")
 	setDefault(&c.MaxToken, 24*time.Hour)
 	setDefault(&c.MaxSession, 720*time.Hour)
 	setDefault(&c.Skew, time.Second)
 	setDefault(&c.Leeway, time.Minute)
 	setDefault(&c.SignOut, SignOutToken)
+	setDefault(&c.BackchannelLogout, SignOutSession)
 	setDefault(&c.OpaqueRefresh, OpaqueObserved)
 	return c
 }
@@ -169,6 +177,13 @@ func (c Config) validateChoices() error {
 	}
 	if !slices.Contains([]SignOut{SignOutToken, SignOutSession, SignOutUser}, c.SignOut) {
 		return fmt.Errorf("sign_out: %q is not token, session or user", string(c.SignOut))
+	}
+	if !slices.Contains([]SignOut{SignOutSession, SignOutUser}, c.BackchannelLogout) {
+		return fmt.Errorf("backchannel_logout: %q is not session or user", string(c.BackchannelLogout))
+	}
+	// A list that was emptied to mean nothing must not come to mean all.
+	if c.LogoutClients != nil && len(c.LogoutClients) == 0 {
+		return errors.New("logout_clients: is empty: name some, or leave it out to mean all")
 	}
 	if !slices.Contains([]OpaqueRefresh{OpaqueObserved, OpaqueAccept}, c.OpaqueRefresh) {
 		return fmt.Errorf("opaque_refresh: %q is not observed or accept", string(c.OpaqueRefresh))

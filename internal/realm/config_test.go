@@ -33,6 +33,8 @@ func TestConfigIsRefusedByTheNameOfItsField(t *testing.T) {
 		{"negative max_session", func(c *realm.Config) { c.MaxSession = -time.Second }, "max_session:"},
 		{"session shorter than token", func(c *realm.Config) { c.MaxToken = 721 * time.Hour }, "max_session:"},
 		{"long user_claim", func(c *realm.Config) { c.UserClaim = strings.Repeat("x", 2049) }, "user_claim:"},
+		{"backchannel_logout", func(c *realm.Config) { c.BackchannelLogout = realm.SignOutToken }, "backchannel_logout:"},
+		{"logout_clients", func(c *realm.Config) { c.LogoutClients = []string{} }, "logout_clients: is empty"},
 		{"sign_out", func(c *realm.Config) { c.SignOut = "everything" }, "sign_out:"},
 		{"opaque_refresh", func(c *realm.Config) { c.OpaqueRefresh = "never" }, "opaque_refresh:"},
 	} {
@@ -108,7 +110,7 @@ func TestDefaultsAreFilledInWithoutTouchingTheCallersConfig(t *testing.T) {
 	got, _ := r.Get("main")
 	want := &realm.Realm{Name: "main", Config: realm.Config{
 		Issuers: []string{iss}, UserClaim: "sub", MaxToken: 24 * time.Hour, MaxSession: 720 * time.Hour,
-		Skew: time.Second, Leeway: time.Minute, SignOut: realm.SignOutToken, OpaqueRefresh: realm.OpaqueObserved,
+		Skew: time.Second, Leeway: time.Minute, SignOut: realm.SignOutToken, BackchannelLogout: realm.SignOutSession, OpaqueRefresh: realm.OpaqueObserved,
 	}}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Error(diff)

@@ -34,13 +34,14 @@ const (
 	CallerBasic  CallerKind = "basic"
 	CallerBearer CallerKind = "bearer"
 	CallerClient CallerKind = "client"
+	CallerIssuer CallerKind = "issuer"
 )
 
 // Caller is who asks for a revocation, and what it may ask for.
 type Caller struct {
 	// Name tells callers apart in the log, the audit stream and the scope of an
-	// Idempotency-Key: "admin", "apikey:ID", "basic:NAME", "bearer:REALM:USER"
-	// or "client:REALM:ID".
+	// Idempotency-Key: "admin", "apikey:ID", "basic:NAME", "bearer:REALM:USER",
+	// "client:REALM:ID" or "issuer:REALM:URL".
 	Name string
 	Kind CallerKind
 	// Realms are the names of the realms it is bound to; nil means unbound.
@@ -113,6 +114,13 @@ func bearerCaller(v *realm.Verified, adminRealms []string) *Caller {
 		c.Initiator = events.ByAdmin
 	}
 	return c
+}
+
+// issuerCaller is the issuer of a realm, which speaks by a statement that it has
+// signed: for the sessions and users of its own realm.
+func issuerCaller(s *realm.Statement) *Caller {
+	return &Caller{Name: "issuer:" + s.Realm.Name + ":" + s.Issuer, Kind: CallerIssuer, Realms: []string{s.Realm.Name},
+		Kinds: []events.Kind{events.KindSession, events.KindUser}, Initiator: events.BySystem}
 }
 
 const scopeAll = "rescind:all"

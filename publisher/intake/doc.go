@@ -12,15 +12,17 @@
 //	DELETE /_security/oauth2/token      Elasticsearch's invalidate-token API
 //	DELETE /identity/api/tokens         LUSID's sign-out
 //	POST   /oauth2/revoke, /oauth2/introspect  OAuth (RFC 7009, RFC 7662)
+//	POST   /backchannel-logout          OIDC Back-Channel Logout
 //	POST   /v1/revocations              rescind's own, and what reads it; long lists as lines (NDJSON)
 //	GET    /.well-known/jwks.json, /healthz, /readyz, /metrics, /
 //
 // # What holds for all of them
 //
-// A caller is authenticated before its request is read (but for the credentials
-// in a form or in a signed statement), and authorised before anything is done: by one function, Server.revoke, through which every order
-// goes. Every error has its status in one table, and each door gives it in its
-// protocol's own form. What is wrong inside is logged, not sent.
+// A caller is authenticated before its request is read (but for credentials that
+// stand in a form or are a signed statement), and authorised before anything is
+// done: by one function, Server.revoke, through which every order goes. Every error
+// has its status in one table, and each door gives it in its protocol's own form.
+// What is wrong inside is logged, not sent.
 //
 // Bodies are bounded, also after unpacking. A JSON member that stands there
 // twice, is unknown, or differs in case is refused: what was checked must be what

@@ -106,7 +106,12 @@ type oauthProblem struct {
 }
 
 func (d oauthDoor) fail(w http.ResponseWriter, r *http.Request, err error) {
-	c := d.s.explain(w, r, d, err)
+	d.s.failOAuth(w, r, d, err)
+}
+
+// failOAuth answers in the form of OAuth, which others have taken over.
+func (s *Server) failOAuth(w http.ResponseWriter, r *http.Request, d door, err error) {
+	c := s.explain(w, r, d, err)
 	status, name := oauthCode(r, c.status, err)
 	switch {
 	case errors.Is(err, ErrNoCredentials):

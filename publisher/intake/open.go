@@ -100,6 +100,7 @@ func (d openDoor) landing() string {
   DELETE /_security/oauth2/token    the same, as Elasticsearch clients call it
   DELETE /identity/api/tokens       sign out the bearer, as LUSID clients call it
   POST   /oauth2/revoke             the same, as OAuth clients call it; /oauth2/introspect
+  POST   /backchannel-logout        OIDC Back-Channel Logout
   GET    /.well-known/jwks.json     the keys that its events and receipts are signed with
   GET    /readyz /healthz /metrics
 

@@ -108,6 +108,9 @@ func (s *Server) routes(metrics http.Handler) {
 		}
 	}
 
+	logout := logoutDoor{s, newShown()}
+	s.add("/backchannel-logout", logout, methods{http.MethodPost: logout.logout})
+
 	s.add("/.well-known/jwks.json", open, methods{http.MethodGet: open.jwks})
 	s.add("/healthz", open, methods{http.MethodGet: open.health})
 	s.add("/readyz", open, methods{http.MethodGet: open.ready})

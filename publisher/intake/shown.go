@@ -27,11 +27,19 @@ func newShown() *shown {
 
 // first tells whether the statement of that name is shown for the first time.
 func (s *shown) first(name ...string) bool {
+	before, _ := s.seen.ContainsOrAdd(shownKey(name), struct{}{})
+	return !before
+}
+
+// drop forgets the statement of that name, and tells whether it was remembered.
+func (s *shown) drop(name ...string) bool { return s.seen.Remove(shownKey(name)) }
+
+// shownKey is of one length however long the name is, and has no two names alike.
+func shownKey(name []string) [sha256.Size]byte {
 	var text []byte
 	for _, part := range name {
 		text = binary.BigEndian.AppendUint32(text, uint32(len(part)))
 		text = append(text, part...)
 	}
-	before, _ := s.seen.ContainsOrAdd(sha256.Sum256(text), struct{}{})
-	return !before
+	return sha256.Sum256(text)
 }
