@@ -53,6 +53,11 @@ type publisherPart struct {
 	handler http.Handler
 }
 
+// doorFlags are the flags of up and publisher about doors.
+type doorFlags struct {
+	GlobalTokenRevocation bool `help:"Open /global-token-revocation too: what Okta calls Universal Logout."`
+}
+
 // publisherConfig is what the flags of up and publisher say.
 type publisherConfig struct {
 	issuer       string
@@ -61,6 +66,7 @@ type publisherConfig struct {
 	adminKeyFile string // empty is admin.key of DIR, if it is there
 	dir          string
 	receiptAfter time.Duration
+	doors        doorFlags
 }
 
 func (g *globals) openPublisher(ctx context.Context, nc *nats.Conn, realms *realm.Realms, c publisherConfig, log *slog.Logger) (*publisherPart, error) {
@@ -80,7 +86,8 @@ func (g *globals) openPublisher(ctx context.Context, nc *nats.Conn, realms *real
 		return nil, errors.Join(g.file.wrong(err), p.Close())
 	}
 	part := &publisherPart{p, auth, nil}
-	part.handler, err = intake.New(intake.Config{Publisher: p, Authenticator: auth, Realms: realms, Logger: log})
+	part.handler, err = intake.New(intake.Config{Publisher: p, Authenticator: auth, Realms: realms, Logger: log,
+		GlobalTokenRevocation: c.doors.GlobalTokenRevocation})
 	if err != nil {
 		return nil, errors.Join(err, part.Close())
 	}

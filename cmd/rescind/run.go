@@ -55,8 +55,9 @@ func (c *natsCmd) Run(ctx context.Context, g *globals) (err error) {
 }
 
 type publisherCmd struct {
-	Listen       string        `help:"Where the publisher listens." default:"127.0.0.1:7480" placeholder:"HOST:PORT"`
-	PublicURL    string        `name:"public-url" help:"What others call the publisher. Default: where it listens." placeholder:"URL"`
+	Listen    string `help:"Where the publisher listens." default:"127.0.0.1:7480" placeholder:"HOST:PORT"`
+	PublicURL string `name:"public-url" help:"What others call the publisher. Default: where it listens." placeholder:"URL"`
+	doorFlags
 	Key          string        `help:"Signing key. Default: publisher.key in DIR." placeholder:"FILE"`
 	Keys         string        `help:"All publishers' public keys, a JWKS file or URL. Default: publishers.jwks in DIR." placeholder:"FILE|URL"`
 	AdminKey     string        `help:"File with the admin key; none means no admin. Default: admin.key in DIR." placeholder:"FILE"`
@@ -102,7 +103,7 @@ func (c *publisherCmd) Run(ctx context.Context, g *globals) (err error) {
 	defer realms.Close()
 	p, err := g.openPublisher(ctx, nc, realms, publisherConfig{issuer: orPath(c.PublicURL, srv.url()), signer: signer,
 		keys: publisher.KeySource(keys), adminKeyFile: c.AdminKey, dir: g.path("publisher"),
-		receiptAfter: c.ReceiptAfter}, log)
+		receiptAfter: c.ReceiptAfter, doors: c.doorFlags}, log)
 	if err != nil {
 		return err
 	}

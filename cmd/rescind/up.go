@@ -22,6 +22,7 @@ type upCmd struct {
 	AgentListen string `help:"Where the agent listens; unix:/path for a socket." default:"127.0.0.1:7481" placeholder:"HOST:PORT"`
 	NatsListen  string `help:"Where the embedded NATS listens." default:"127.0.0.1:4222" placeholder:"HOST:PORT"`
 	PublicURL   string `name:"public-url" help:"What others call the publisher. Default: where it listens." placeholder:"URL"`
+	doorFlags
 }
 
 func (c *upCmd) Help() string {
@@ -79,7 +80,7 @@ func (c *upCmd) Run(ctx context.Context, g *globals) (err error) {
 	}
 	keys := subscriber.KeysFile(g.path(jwksFile))
 	p, err := g.openPublisher(ctx, nc, realms, publisherConfig{issuer: issuer, signer: signer, keys: keys,
-		adminKeyFile: g.path("admin.key"), dir: g.path("publisher")}, log)
+		adminKeyFile: g.path("admin.key"), dir: g.path("publisher"), doors: c.doorFlags}, log)
 	if err != nil {
 		return err
 	}

@@ -43,6 +43,9 @@ type Config struct {
 	JWKS string `yaml:"jwks"`
 	// UserClaim names the claim that users are known by. Empty means sub.
 	UserClaim string `yaml:"user_claim"`
+	// EmailClaim names the claim that holds a user's address, for who signs users out
+	// by it. Empty means that tokens do not tell.
+	EmailClaim string `yaml:"email_claim"`
 	// MaxToken is the longest life of an access token. Zero means 24 hours.
 	MaxToken time.Duration `yaml:"max_token"`
 	// MaxSession is the longest life of a session or refresh token, not below
@@ -172,8 +175,10 @@ func (c Config) validateTimes() error {
 }
 
 func (c Config) validateChoices() error {
-	if len(c.UserClaim) > events.MaxValueBytes {
-		return fmt.Errorf("user_claim: longer than %d bytes", events.MaxValueBytes)
+	for name, claim := range map[string]string{"user_claim": c.UserClaim, "email_claim": c.EmailClaim} {
+		if len(claim) > events.MaxValueBytes {
+			return fmt.Errorf("%s: longer than %d bytes", name, events.MaxValueBytes)
+		}
 	}
 	if !slices.Contains([]SignOut{SignOutToken, SignOutSession, SignOutUser}, c.SignOut) {
 		return fmt.Errorf("sign_out: %q is not token, session or user", string(c.SignOut))

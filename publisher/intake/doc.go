@@ -13,6 +13,7 @@
 //	DELETE /identity/api/tokens         LUSID's sign-out
 //	POST   /oauth2/revoke, /oauth2/introspect  OAuth (RFC 7009, RFC 7662)
 //	POST   /backchannel-logout          OIDC Back-Channel Logout
+//	POST   /global-token-revocation     Okta's Universal Logout, where it is switched on
 //	POST   /v1/revocations              rescind's own, and what reads it; long lists as lines (NDJSON)
 //	GET    /.well-known/jwks.json, /healthz, /readyz, /metrics, /
 //

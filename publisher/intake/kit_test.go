@@ -37,6 +37,7 @@ type rig struct {
 	bound, free string // API keys: for users and tokens of demo, and for all
 	users       string // API key for users only
 	svc         *clientKey
+	auth        *intake.Authenticator
 	log         *logBuffer
 }
 
@@ -89,9 +90,10 @@ func (g *rig) serve(t *testing.T) {
 			{ID: "users", SHA256: usersSum, Kinds: []events.Kind{events.KindUser}}},
 		Realms: g.realms, Revoked: g.pub.Revoked})
 	must(t, err)
+	g.auth = auth
 	t.Cleanup(auth.Close)
 	s, err := intake.New(intake.Config{Publisher: g.pub, Authenticator: auth, Realms: g.realms, Logger: g.log.logger(),
-		Registry: prometheus.NewRegistry()})
+		Registry: prometheus.NewRegistry(), GlobalTokenRevocation: true})
 	must(t, err)
 	srv := httptest.NewServer(s)
 	t.Cleanup(srv.Close)

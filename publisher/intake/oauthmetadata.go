@@ -17,21 +17,27 @@ type oauthMetadata struct {
 	Introspection     string   `json:"introspection_endpoint"`
 	IntrospectionAuth []string `json:"introspection_endpoint_auth_methods_supported"`
 	IntrospectionAlgs []string `json:"introspection_endpoint_auth_signing_alg_values_supported"`
+	Global            string   `json:"global_token_revocation_endpoint,omitempty"`
+	GlobalAuth        []string `json:"global_token_revocation_endpoint_auth_methods_supported,omitempty"`
 	Documentation     string   `json:"service_documentation"`
 }
 
 // metadata is GET /.well-known/oauth-authorization-server.
 func (d oauthDoor) metadata(w http.ResponseWriter, _ *http.Request) error {
 	confidential := []string{"client_secret_basic", "client_secret_post", "private_key_jwt"}
-	w.Header().Set("Access-Control-Allow-Origin", "*")
-	writeJSON(w, "application/json", http.StatusOK, oauthMetadata{
+	m := oauthMetadata{
 		Issuer:         d.s.pub.Issuer(),
 		Revocation:     d.s.endpoint(revokePath),
 		RevocationAuth: append(confidential[:len(confidential):len(confidential)], "none"),
 		RevocationAlgs: realm.Algorithms(),
 		Introspection:  d.s.endpoint(introspectPath), IntrospectionAuth: confidential, IntrospectionAlgs: realm.Algorithms(),
 		Documentation: documentation,
-	})
+	}
+	if d.s.global {
+		m.Global, m.GlobalAuth = d.s.endpoint(globalPath), []string{globalType}
+	}
+	w.Header().Set("Access-Control-Allow-Origin", "*")
+	writeJSON(w, "application/json", http.StatusOK, m)
 	return nil
 }
 

@@ -22,6 +22,8 @@ type Config struct {
 	// Realms verify the tokens that callers hand over. They must be the ones that
 	// the publisher has.
 	Realms *realm.Realms
+	// GlobalTokenRevocation opens the door of that name (Okta's Universal Logout).
+	GlobalTokenRevocation bool
 	// Logger receives what is worth a person's attention; nil means none.
 	Logger *slog.Logger
 	// Registry takes the metrics and is what /metrics shows; nil means one of its
@@ -65,6 +67,7 @@ type Server struct {
 	log     *slog.Logger
 	metrics *metrics
 	mux     *http.ServeMux
+	global  bool // whether that door is open
 }
 
 var _ http.Handler = (*Server)(nil)
@@ -81,11 +84,11 @@ func New(c Config) (*Server, error) {
 		return nil, err
 	}
 	s := &Server{pub: c.Publisher, auth: c.Authenticator, realms: c.Realms, log: c.logger(), metrics: m, mux: http.NewServeMux()}
-	s.routes(promhttp.HandlerFor(registry, promhttp.HandlerOpts{}))
+	s.routes(c, promhttp.HandlerFor(registry, promhttp.HandlerOpts{}))
 	return s, nil
 }
 
-func (s *Server) routes(metrics http.Handler) {
+func (s *Server) routes(c Config, metrics http.Handler) {
 	elastic, lusid, native, oauth, open := elasticDoor{s}, lusidDoor{s}, nativeDoor{s}, oauthDoor{s}, openDoor{s}
 	s.add("/_security/oauth2/token", elastic, methods{http.MethodDelete: elastic.invalidate})
 	s.add("/_xpack/security/oauth2/token", elastic, methods{http.MethodDelete: elastic.invalidate})
@@ -110,6 +113,12 @@ func (s *Server) routes(metrics http.Handler) {
 
 	logout := logoutDoor{s, newShown()}
 	s.add("/backchannel-logout", logout, methods{http.MethodPost: logout.logout})
+
+	if c.GlobalTokenRevocation {
+		global := globalDoor{s, newShown()}
+		s.global = true
+		s.add(globalPath, global, methods{http.MethodPost: global.revoke})
+	}
 
 	s.add("/.well-known/jwks.json", open, methods{http.MethodGet: open.jwks})
 	s.add("/healthz", open, methods{http.MethodGet: open.health})
