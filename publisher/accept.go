@@ -63,7 +63,8 @@ const keyFor = 24 * time.Hour
 // with nil and with ErrQueued only.
 //
 // An order for the same target joins one that was queued, and gets its counts; an
-// order with the same Key gets the first one's result. It blocks for at most
+// order with the same Key gets the first one's result, without counts if that was
+// another publisher's. It blocks for at most
 // AckTimeout and the order's Timeout; when ctx ends earlier, what was accepted
 // stays accepted, and ErrQueued comes with the context's error.
 func (p *Publisher) Revoke(ctx context.Context, o Order) (*Result, error) {
@@ -73,6 +74,9 @@ func (p *Publisher) Revoke(ctx context.Context, o Order) (*Result, error) {
 	drafts, err := p.plan(&o)
 	if err != nil {
 		return nil, err
+	}
+	if res, known, err := p.doneElsewhere(&o, drafts); known {
+		return res, err
 	}
 	req, replayed, err := p.joinOrAccept(&o, drafts)
 	if err != nil {
@@ -484,6 +488,11 @@ func (p *Publisher) sweepOrders() {
 	for k, req := range p.causes {
 		if now > req.accepted+keyFor {
 			delete(p.causes, k)
+		}
+	}
+	for k, e := range p.elsewhere {
+		if now > e.accepted+keyFor {
+			delete(p.elsewhere, k)
 		}
 	}
 }

@@ -49,8 +49,10 @@ type Order struct {
 	Caller, Door, Reason string
 	Initiator            events.Initiator
 	// NotBefore is an explicit cutoff in Unix seconds; 0 means now. It may not be
-	// later than now and the realm's skew.
+	// later than now and the realm's skew; or, where it is not the caller's word but
+	// that of a clock which may be Ahead, that is what it becomes.
 	NotBefore int64
+	Ahead     bool
 	// Key makes a repeated order the same one, for 24 hours: an Idempotency-Key
 	// together with the caller's name, or an incoming token's iss and jti.
 	Key string
@@ -106,7 +108,7 @@ func (p *Publisher) plan(o *Order) ([]draft, error) {
 	now := p.now()
 	for i := range drafts {
 		if o.NotBefore != 0 {
-			if err := drafts[i].mayCut(o.NotBefore, now); err != nil {
+			if err := drafts[i].mayCut(o.NotBefore, o.Ahead, now); err != nil {
 				return nil, err
 			}
 		}
@@ -119,11 +121,11 @@ func (p *Publisher) plan(o *Order) ([]draft, error) {
 
 // mayCut refuses an explicit cutoff that lies in the future, or so far in the past
 // that every token it could hit has died.
-func (d *draft) mayCut(notBefore int64, now time.Time) error {
+func (d *draft) mayCut(notBefore int64, ahead bool, now time.Time) error {
 	switch {
 	case !d.target.Kind.HasCutoff():
 		return fmt.Errorf("%w: not_before makes no sense for a %s", ErrInvalid, d.target.Kind)
-	case notBefore > now.Unix()+int64(d.skew/time.Second):
+	case !ahead && notBefore > d.cutoff(now):
 		return fmt.Errorf("%w: not_before lies in the future", ErrInvalid)
 	case notBefore < 0 || notBefore+int64(d.life/time.Second) <= now.Unix():
 		return fmt.Errorf("%w: not_before lies so far back that no token from then lives", ErrInvalid)
@@ -325,14 +327,17 @@ func (d *draft) key() string {
 	return string(h.Sum(nil))
 }
 
+// cutoff is that of a rule which is made now.
+func (d *draft) cutoff(now time.Time) int64 { return now.Unix() + int64(d.skew/time.Second) }
+
 // revocation stamps a draft.
 func (d *draft) revocation(now time.Time, notBefore int64) events.Revocation {
 	r := events.Revocation{Target: d.target, IssuedAt: now.Unix(), Expires: d.until}
 	from := now.Unix()
 	if d.target.Kind.HasCutoff() {
-		r.NotBefore = notBefore
-		if notBefore == 0 {
-			r.NotBefore = now.Unix() + int64(d.skew/time.Second)
+		r.NotBefore = d.cutoff(now)
+		if notBefore != 0 {
+			r.NotBefore = min(notBefore, r.NotBefore)
 		}
 		from = r.NotBefore
 	}

@@ -18,17 +18,36 @@ func openPublisher(t *testing.T) (*Publisher, *bustest.Server) {
 	t.Helper()
 	srv := bustest.Start(t)
 	srv.Bus(t, events.DefaultFleet)
-	signer, err := events.NewSigner("p1")
-	if err != nil {
-		t.Fatal(err)
-	}
+	return openPublishers(t, srv, "p1")[0], srv
+}
+
+// openPublishers opens publishers of one fleet that trust each other.
+func openPublishers(t *testing.T, srv *bustest.Server, ids ...string) (all []*Publisher) {
+	t.Helper()
 	realms, err := realm.New(twoRealms(), realm.Options{})
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(realms.Close)
-	p, err := Open(t.Context(), srv.Connect(t, nats.MaxReconnects(-1)), Config{Issuer: "http://127.0.0.1:7480", Signer: signer,
-		Realms: realms, Dir: t.TempDir(), ListenFor: time.Millisecond})
+	var signers []*events.Signer
+	var keys []*events.PublicKey
+	for _, id := range ids {
+		signer, err := events.NewSigner(id)
+		if err != nil {
+			t.Fatal(err)
+		}
+		signers, keys = append(signers, signer), append(keys, signer.Public())
+	}
+	for _, signer := range signers {
+		all = append(all, openOne(t, srv, Config{Issuer: "http://127.0.0.1:7480", Signer: signer, Keys: events.NewKeySet(keys...),
+			Realms: realms, Dir: t.TempDir(), ListenFor: time.Millisecond}))
+	}
+	return all
+}
+
+func openOne(t *testing.T, srv *bustest.Server, c Config) *Publisher {
+	t.Helper()
+	p, err := Open(t.Context(), srv.Connect(t, nats.MaxReconnects(-1)), c)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -38,7 +57,7 @@ func openPublisher(t *testing.T) (*Publisher, *bustest.Server) {
 		}
 	})
 	bustest.Eventually(t, "publisher is ready", func() bool { return p.Ready() == nil })
-	return p, srv
+	return p
 }
 
 // accepting writes an order as accept does, up to where the loop is told. expires

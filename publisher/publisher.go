@@ -59,9 +59,11 @@ type Publisher struct {
 	mu       sync.Mutex
 	joinable map[string]*request
 	causes   map[string]*request
-	inflight map[events.EventID]flight
-	signed   map[[sha256.Size]byte]*item
-	entering map[string]chan struct{}
+	// elsewhere are those of the last day that other publishers have carried out.
+	elsewhere map[string]*elsewhere
+	inflight  map[events.EventID]flight
+	signed    map[[sha256.Size]byte]*item
+	entering  map[string]chan struct{}
 }
 
 // Open opens the ledger and the streams' state and starts to follow, to send
@@ -88,7 +90,7 @@ func Open(ctx context.Context, nc *nats.Conn, cfg Config) (*Publisher, error) {
 		hellos: make(chan struct{}, 1), persists: persistQueue{wake: make(chan struct{}, 1)},
 		receipts: receiptQueue{wake: make(chan struct{}, 1)},
 		convoy:   convoy{stream: events.Control}, kick: make(chan struct{}, 1), stopped: make(chan struct{}),
-		joinable: map[string]*request{}, causes: map[string]*request{}, inflight: map[events.EventID]flight{}, signed: map[[sha256.Size]byte]*item{},
+		joinable: map[string]*request{}, causes: map[string]*request{}, elsewhere: map[string]*elsewhere{}, inflight: map[events.EventID]flight{}, signed: map[[sha256.Size]byte]*item{},
 		entering: map[string]chan struct{}{}}
 	incarnation := events.NewEventID()
 	p.incarnation.Store(&incarnation)

@@ -37,6 +37,8 @@ type structured struct {
 	Users   []intake.UserConfig   `yaml:"users"`
 	// OAuthClients may revoke and introspect their own tokens.
 	OAuthClients []intake.ClientConfig `yaml:"oauth_clients"`
+	// SSFTransmitters are those whose security events are taken.
+	SSFTransmitters []intake.TransmitterConfig `yaml:"ssf_transmitters"`
 	// AdminRealms are realms whose bearers of scope rescind:all may act on all
 	// realms.
 	AdminRealms []string `yaml:"admin_realms"`

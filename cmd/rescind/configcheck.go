@@ -28,6 +28,7 @@ type configReport struct {
 	APIKeys      int    `json:"api_keys"`
 	Users        int    `json:"users"`
 	OAuthClients int    `json:"oauth_clients"`
+	Transmitters int    `json:"ssf_transmitters"`
 	SyncAlways   bool   `json:"sync_always,omitempty"`
 }
 
@@ -44,13 +45,18 @@ func (c *configCheckCmd) Run(ctx context.Context, g *globals) error {
 		return g.file.wrong(err)
 	}
 	defer auth.Close()
+	transmitters, err := intake.OpenTransmitters(g.file.SSFTransmitters, realms, g.keyOptions(slog.New(slog.DiscardHandler)))
+	if err != nil {
+		return g.file.wrong(err)
+	}
+	defer transmitters.Close()
 	if c.Monitor != "" {
 		if err := c.checkSync(ctx); err != nil {
 			return err
 		}
 	}
 	return c.print(g, configReport{g.file.path, len(g.file.Realms), len(g.file.APIKeys), len(g.file.Users),
-		len(g.file.OAuthClients), c.Monitor != ""})
+		len(g.file.OAuthClients), len(g.file.SSFTransmitters), c.Monitor != ""})
 }
 
 func (c *configCheckCmd) print(g *globals, r configReport) error {
@@ -64,8 +70,8 @@ func (c *configCheckCmd) print(g *globals, r configReport) error {
 	if r.SyncAlways {
 		fmt.Fprintln(g.std.out, "nats-server syncs at every write: ok")
 	}
-	_, err := fmt.Fprintf(g.std.out, "%s: ok, %d realms, %d API keys, %d users, %d OAuth clients\n",
-		where, r.Realms, r.APIKeys, r.Users, r.OAuthClients)
+	_, err := fmt.Fprintf(g.std.out, "%s: ok, %d realms, %d API keys, %d users, %d OAuth clients, %d transmitters\n",
+		where, r.Realms, r.APIKeys, r.Users, r.OAuthClients, r.Transmitters)
 	return err
 }
 

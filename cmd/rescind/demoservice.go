@@ -59,5 +59,5 @@ func (c *demoServiceCmd) Run(ctx context.Context, g *globals) (err error) {
 		fmt.Fprintf(w, "hello %s, this is %s\n", sub, c.Instance)
 	})
 	fmt.Fprintf(g.std.out, "service %s is up at %s\n", c.Instance, srv.url())
-	return serveAll(ctx, log, served{srv, guard.Middleware(agent, verify)(hello)})
+	return serveAll(ctx, log, served{srv, guard.Middleware(agent, verify)(hello), nil})
 }

@@ -49,8 +49,9 @@ func (g *globals) openRealms(ctx context.Context, dev bool, log *slog.Logger) (*
 // publisherPart is a publisher with its doors.
 type publisherPart struct {
 	*publisher.Publisher
-	auth    *intake.Authenticator
-	handler http.Handler
+	auth         *intake.Authenticator
+	transmitters *intake.Transmitters
+	doors        *intake.Server
 }
 
 // doorFlags are the flags of up and publisher about doors.
@@ -85,9 +86,13 @@ func (g *globals) openPublisher(ctx context.Context, nc *nats.Conn, realms *real
 	if err != nil {
 		return nil, errors.Join(g.file.wrong(err), p.Close())
 	}
-	part := &publisherPart{p, auth, nil}
-	part.handler, err = intake.New(intake.Config{Publisher: p, Authenticator: auth, Realms: realms, Logger: log,
-		GlobalTokenRevocation: c.doors.GlobalTokenRevocation})
+	part := &publisherPart{Publisher: p, auth: auth}
+	part.transmitters, err = intake.OpenTransmitters(g.file.SSFTransmitters, realms, g.keyOptions(log))
+	if err != nil {
+		return nil, errors.Join(g.file.wrong(err), part.Close())
+	}
+	part.doors, err = intake.New(intake.Config{Publisher: p, Authenticator: auth, Realms: realms, Logger: log,
+		GlobalTokenRevocation: c.doors.GlobalTokenRevocation, Transmitters: part.transmitters})
 	if err != nil {
 		return nil, errors.Join(err, part.Close())
 	}
@@ -97,13 +102,20 @@ func (g *globals) openPublisher(ctx context.Context, nc *nats.Conn, realms *real
 // callers are those whom the configuration file names.
 func (g *globals) callers(realms *realm.Realms, log *slog.Logger) intake.AuthConfig {
 	return intake.AuthConfig{APIKeys: g.file.APIKeys, Users: g.file.Users, Clients: g.file.OAuthClients,
-		Keys:   realm.Options{Logger: log, BaseDir: g.file.dir()},
-		Realms: realms, AdminRealms: g.file.AdminRealms}
+		Keys: g.keyOptions(log), Realms: realms, AdminRealms: g.file.AdminRealms}
+}
+
+// keyOptions are for keys that the configuration file names.
+func (g *globals) keyOptions(log *slog.Logger) realm.Options {
+	return realm.Options{Logger: log, BaseDir: g.file.dir()}
 }
 
 // Close closes the doors' part first: what it fetches is for them.
 func (p *publisherPart) Close() error {
 	p.auth.Close()
+	if p.transmitters != nil {
+		p.transmitters.Close()
+	}
 	return p.Publisher.Close()
 }
 

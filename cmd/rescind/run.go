@@ -13,10 +13,12 @@ import (
 	"github.com/rescind/rescind/subscriber/guard/sidecar"
 )
 
-// served is a listener with what it serves.
+// served is a listener with what it serves, and what runs beside for as long; nil is
+// nothing.
 type served struct {
 	server  *httpServer
 	handler http.Handler
+	beside  func(context.Context)
 }
 
 type natsCmd struct {
@@ -111,7 +113,7 @@ func (c *publisherCmd) Run(ctx context.Context, g *globals) (err error) {
 	if err := g.announce("publisher "+p.ID()+" is up at "+srv.url(), "id", p.ID(), "publisher", srv.url()); err != nil {
 		return err
 	}
-	return serveAll(ctx, log, served{srv, p.handler})
+	return serveAll(ctx, log, served{srv, p.doors, p.doors.Poll})
 }
 
 func orPath(given, byDefault string) string {
@@ -187,7 +189,7 @@ func (c *agentCmd) Run(ctx context.Context, g *globals) (err error) {
 	if err := g.announce("agent "+name+" is up at "+srv.url(), "name", name, "agent", srv.url()); err != nil {
 		return err
 	}
-	return serveAll(ctx, log, served{srv, a.handler})
+	return serveAll(ctx, log, served{srv, a.handler, nil})
 }
 
 // cacheTokens gives the flag's value as the sidecar has it, where 0 is the default.

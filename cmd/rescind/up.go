@@ -96,7 +96,7 @@ func (c *upCmd) Run(ctx context.Context, g *globals) (err error) {
 	if err := c.greet(g, pub, ag, srv.ClientURL()); err != nil {
 		return err
 	}
-	return serveAll(ctx, log, served{pub, p.handler}, served{ag, a.handler})
+	return serveAll(ctx, log, served{pub, p.doors, p.doors.Poll}, served{ag, a.handler, nil})
 }
 
 // makeKeys makes the keys on the first start.
@@ -166,6 +166,9 @@ func serveAll(ctx context.Context, log *slog.Logger, servers ...served) error {
 	group, ctx := errgroup.WithContext(ctx)
 	for _, s := range servers {
 		group.Go(func() error { return s.server.serve(ctx, s.handler, log) })
+		if s.beside != nil {
+			group.Go(func() error { s.beside(ctx); return nil })
+		}
 	}
 	return group.Wait()
 }

@@ -8,6 +8,7 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"net/url"
 	"os"
 	"strconv"
 	"strings"
@@ -49,7 +50,18 @@ func fetchKeys(client *http.Client, url string) loader {
 // discoverKeys loads the JWKS that an issuer's configuration names (OpenID
 // Connect Discovery 1.0 section 4). The issuer must be exactly the one asked.
 func discoverKeys(client *http.Client, issuer string) loader {
-	where := strings.TrimSuffix(issuer, "/") + "/.well-known/openid-configuration"
+	return discoveredKeys(client, issuer, strings.TrimSuffix(issuer, "/")+"/.well-known/openid-configuration")
+}
+
+// discoverTransmitterKeys is discoverKeys for a transmitter of security events (SSF
+// 1.0 section 7.2), whose path comes behind that of the document.
+func discoverTransmitterKeys(client *http.Client, issuer *url.URL) loader {
+	where := *issuer
+	where.Path = "/.well-known/ssf-configuration" + strings.TrimSuffix(issuer.Path, "/")
+	return discoveredKeys(client, issuer.String(), where.String())
+}
+
+func discoveredKeys(client *http.Client, issuer, where string) loader {
 	return func(ctx context.Context) ([]byte, time.Duration, error) {
 		data, _, err := get(ctx, client, where)
 		if err != nil {

@@ -2,6 +2,7 @@ package realm
 
 import (
 	"context"
+	"errors"
 	"log/slog"
 	"net/url"
 	"path/filepath"
@@ -34,6 +35,21 @@ func OpenKeys(where string, opts Options) (*Keys, error) {
 	if err != nil {
 		return nil, err
 	}
+	return &Keys{s, newParser(), opts.now()}, nil
+}
+
+// DiscoverTransmitterKeys takes the keys that a transmitter of security events names
+// in its configuration (SSF 1.0 section 7.1), fetched when first needed. The caller
+// must Close.
+func DiscoverTransmitterKeys(issuer string, opts Options) (*Keys, error) {
+	u, err := webURL(issuer)
+	if err != nil {
+		return nil, err
+	}
+	if u.RawQuery != "" || u.Fragment != "" {
+		return nil, errors.New("has a query or a fragment")
+	}
+	s := newSource(issuer, discoverTransmitterKeys(opts.client(), u), urlTiming, opts, opts.logger())
 	return &Keys{s, newParser(), opts.now()}, nil
 }
 

@@ -55,8 +55,12 @@ func (d logoutDoor) logout(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return fmt.Errorf("%w: the logout token: %w", errMalformed, err)
 	}
-	o := publisher.Order{Target: logoutTarget(s), NotBefore: logoutCutoff(s), Wait: publisher.WaitAll, Timeout: logoutTimeout,
+	// A user who has signed in again since the token's iat stays so.
+	o := publisher.Order{Target: logoutTarget(s), NotBefore: s.IssuedAt, Ahead: true, Wait: publisher.WaitAll, Timeout: logoutTimeout,
 		Key: "logout token " + strconv.Quote(s.Issuer) + " " + s.JTI}
+	if !o.Target.Kind.HasCutoff() {
+		o.NotBefore = 0
+	}
 	res, err := d.s.revoke(r.Context(), d, issuerCaller(s), o, []string{s.Realm.Name})
 	switch {
 	case errors.Is(err, publisher.ErrConflict):
@@ -110,15 +114,6 @@ func logoutTarget(s *realm.Statement) publisher.Target {
 		return publisher.Target{Kind: events.KindSession, Realm: s.Realm.Name, Issuer: s.Issuer, Value: sid}
 	}
 	return publisher.Target{Kind: events.KindUser, Realm: s.Realm.Name, Issuer: s.Issuer, Claim: "sub", Value: s.Subject}
-}
-
-// logoutCutoff is the token's iat: a user who has signed in again since stays so. A
-// session has none; 0 means now, for a provider whose clock is ahead.
-func logoutCutoff(s *realm.Statement) int64 {
-	if logoutTarget(s).Kind == events.KindSession || s.IssuedAt > time.Now().Unix() {
-		return 0
-	}
-	return s.IssuedAt
 }
 
 func (d logoutDoor) fail(w http.ResponseWriter, r *http.Request, err error) {

@@ -12,7 +12,7 @@ import (
 )
 
 // FuzzLogoutClaims: whatever claims an issuer signs, what is taken names somebody of
-// its own realm, and no time to come.
+// its own realm.
 func FuzzLogoutClaims(f *testing.F) {
 	dev, err := realm.OpenDev(f.TempDir())
 	if err != nil {
@@ -42,7 +42,7 @@ func FuzzLogoutClaims(f *testing.F) {
 			return
 		}
 		target := logoutTarget(s)
-		if target.Realm != "demo" || target.Issuer != s.Issuer || target.Value == "" || logoutCutoff(s) > time.Now().Unix() ||
+		if target.Realm != "demo" || target.Issuer != s.Issuer || target.Value == "" ||
 			target.Kind != events.KindSession && target.Kind != events.KindUser {
 			t.Errorf("%s is taken for %+v", more, target)
 		}

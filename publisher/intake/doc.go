@@ -5,7 +5,8 @@
 //
 // [New] makes a [Server] of a publisher, an [Authenticator] and the realms. The
 // Server is an http.Handler; whoever serves it sets the timeouts and the limit
-// on header bytes, and must let a request take 30 seconds and some.
+// on header bytes, and must let a request take 30 seconds and some. Server.Poll
+// fetches the events of transmitters that do not push, for as long as it runs.
 //
 // # The doors
 //
@@ -14,6 +15,7 @@
 //	POST   /oauth2/revoke, /oauth2/introspect  OAuth (RFC 7009, RFC 7662)
 //	POST   /backchannel-logout          OIDC Back-Channel Logout
 //	POST   /global-token-revocation     Okta's Universal Logout, where it is switched on
+//	POST   /ssf/events                  security events of configured transmitters (RFC 8935)
 //	POST   /v1/revocations              rescind's own, and what reads it; long lists as lines (NDJSON)
 //	GET    /.well-known/jwks.json, /healthz, /readyz, /metrics, /
 //

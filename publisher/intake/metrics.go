@@ -16,6 +16,8 @@ import (
 // never a user, a caller or anything of a token.
 type metrics struct {
 	requests    *prometheus.CounterVec
+	ignoredSETs *prometheus.CounterVec
+	polls       *prometheus.CounterVec
 	revocations *prometheus.CounterVec
 	tokens      *prometheus.CounterVec
 	latency     *prometheus.HistogramVec
@@ -25,6 +27,10 @@ func newMetrics(registry *prometheus.Registry, pub *publisher.Publisher) (*metri
 	m := &metrics{
 		requests: prometheus.NewCounterVec(prometheus.CounterOpts{Name: "rescind_http_requests_total",
 			Help: "Requests by door and HTTP status."}, []string{"door", "status"}),
+		ignoredSETs: prometheus.NewCounterVec(prometheus.CounterOpts{Name: "rescind_ignored_security_events_total",
+			Help: "Security events that were taken and signed nobody out, by door."}, []string{"door"}),
+		polls: prometheus.NewCounterVec(prometheus.CounterOpts{Name: "rescind_polls_total",
+			Help: "Requests for security events to transmitters that are polled, by outcome: done, failed."}, []string{"outcome"}),
 		revocations: prometheus.NewCounterVec(prometheus.CounterOpts{Name: "rescind_revocations_total",
 			Help: "Revocations by door, kind of target and outcome: complete, partial, queued, replayed, unknown, forbidden, failed."},
 			[]string{"door", "kind", "outcome"}),
@@ -34,7 +40,7 @@ func newMetrics(registry *prometheus.Registry, pub *publisher.Publisher) (*metri
 			Help:    "Time from a revocation's acceptance to its answer, agents' reports included.",
 			Buckets: []float64{.001, .0025, .005, .01, .025, .05, .1, .25, .5, 1, 2.5, 5, 10, 30}}, []string{"door"}),
 	}
-	for _, c := range []prometheus.Collector{m.requests, m.revocations, m.tokens, m.latency, agentStates{pub}} {
+	for _, c := range []prometheus.Collector{m.requests, m.ignoredSETs, m.polls, m.revocations, m.tokens, m.latency, agentStates{pub}} {
 		if err := registry.Register(c); err != nil {
 			return nil, fmt.Errorf("registering metrics: %w", err)
 		}
@@ -45,6 +51,8 @@ func newMetrics(registry *prometheus.Registry, pub *publisher.Publisher) (*metri
 func (m *metrics) answered(door string, status int) {
 	m.requests.WithLabelValues(door, strconv.Itoa(status)).Inc()
 }
+
+func (m *metrics) ignored(door string) { m.ignoredSETs.WithLabelValues(door).Inc() }
 
 func (m *metrics) refused(door string, kind events.Kind) {
 	m.revocations.WithLabelValues(door, string(kind), "forbidden").Inc()

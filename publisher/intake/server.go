@@ -24,6 +24,8 @@ type Config struct {
 	Realms *realm.Realms
 	// GlobalTokenRevocation opens the door of that name (Okta's Universal Logout).
 	GlobalTokenRevocation bool
+	// Transmitters are those whose security events are taken. Nil means none.
+	Transmitters *Transmitters
 	// Logger receives what is worth a person's attention; nil means none.
 	Logger *slog.Logger
 	// Registry takes the metrics and is what /metrics shows; nil means one of its
@@ -50,6 +52,13 @@ func (c Config) logger() *slog.Logger {
 	return c.Logger.With("component", "intake")
 }
 
+func (c Config) transmitters() *Transmitters {
+	if c.Transmitters == nil {
+		return &Transmitters{}
+	}
+	return c.Transmitters
+}
+
 func (c Config) registry() *prometheus.Registry {
 	if c.Registry == nil {
 		return prometheus.NewRegistry()
@@ -68,6 +77,8 @@ type Server struct {
 	metrics *metrics
 	mux     *http.ServeMux
 	global  bool // whether that door is open
+
+	transmitters *Transmitters
 }
 
 var _ http.Handler = (*Server)(nil)
@@ -83,7 +94,8 @@ func New(c Config) (*Server, error) {
 	if err != nil {
 		return nil, err
 	}
-	s := &Server{pub: c.Publisher, auth: c.Authenticator, realms: c.Realms, log: c.logger(), metrics: m, mux: http.NewServeMux()}
+	s := &Server{pub: c.Publisher, auth: c.Authenticator, realms: c.Realms, log: c.logger(), metrics: m, mux: http.NewServeMux(),
+		transmitters: c.transmitters()}
 	s.routes(c, promhttp.HandlerFor(registry, promhttp.HandlerOpts{}))
 	return s, nil
 }
@@ -113,6 +125,9 @@ func (s *Server) routes(c Config, metrics http.Handler) {
 
 	logout := logoutDoor{s, newShown()}
 	s.add("/backchannel-logout", logout, methods{http.MethodPost: logout.logout})
+
+	push := pushDoor{s}
+	s.add("/ssf/events", push, methods{http.MethodPost: push.push})
 
 	if c.GlobalTokenRevocation {
 		global := globalDoor{s, newShown()}
