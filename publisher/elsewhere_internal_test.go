@@ -35,6 +35,9 @@ func TestAnOrderIsKnownByItsKeyAtEachPublisher(t *testing.T) {
 		if err != nil || first.Replayed {
 			t.Fatal(first, err)
 		}
+		if o.Ahead && first.NotBefore >= o.NotBefore {
+			t.Errorf("the cutoff %d of a clock that is ahead is not cut to now", first.NotBefore)
+		}
 		known := func() bool {
 			two.mu.Lock()
 			defer two.mu.Unlock()
