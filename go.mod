@@ -10,6 +10,8 @@ require (
 
 require github.com/cenkalti/backoff/v5 v5.0.3
 
+require code.dny.dev/ssrf v0.3.0
+
 require (
 	github.com/HdrHistogram/hdrhistogram-go v1.4.0
 	github.com/alecthomas/kong v1.17.0

@@ -212,6 +212,8 @@ type fleet struct {
 	natsURL  string
 	pub      *process
 	pubURL   string
+	pubFlags []string // beside those that every publisher here has
+	noDev    bool     // no development realms
 	adminKey string
 	agents   map[string]*agent
 }
@@ -246,6 +248,13 @@ func newFleet(t *testing.T) *fleet {
 	return f
 }
 
+func writeFile(t *testing.T, path, text string) {
+	t.Helper()
+	if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+}
+
 // configure writes the rescind.yaml of publisher and agents.
 func (f *fleet) configure(yaml string) {
 	f.t.Helper()
@@ -272,8 +281,16 @@ func (f *fleet) startPublisher() {
 	if f.pubURL != "" {
 		listen = strings.TrimPrefix(f.pubURL, "http://")
 	}
-	f.pub = start(f.t, "publisher", "--config", f.path("rescind.yaml"), "--dir", f.dir, "--nats", f.natsURL, "--listen", listen, "--dev")
+	args := append([]string{"publisher", "--config", f.path("rescind.yaml"), "--dir", f.dir, "--nats", f.natsURL, "--listen", listen}, f.dev()...)
+	f.pub = start(f.t, append(args, f.pubFlags...)...)
 	f.pubURL = f.pub.find(`is up at (http://\S+)`)
+}
+
+func (f *fleet) dev() []string {
+	if f.noDev {
+		return nil
+	}
+	return []string{"--dev"}
 }
 
 // startNATS starts NATS again, on the same port and data.
@@ -301,8 +318,8 @@ func (f *fleet) startAgent(name string) *agent {
 	} else {
 		listen = strings.TrimPrefix(a.url, "http://")
 	}
-	a.process = start(f.t, "agent", "--config", f.path("rescind.yaml"), "--dir", a.dir, "--nats", f.natsURL, "--agent-listen", listen, "--service", "e2e",
-		"--instance", name, "--keys", f.path("publishers.jwks"), "--dev")
+	a.process = start(f.t, append([]string{"agent", "--config", f.path("rescind.yaml"), "--dir", a.dir, "--nats", f.natsURL, "--agent-listen", listen,
+		"--service", "e2e", "--instance", name, "--keys", f.path("publishers.jwks")}, f.dev()...)...)
 	a.url = a.find(`is up at (http://\S+)`)
 	return a
 }

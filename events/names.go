@@ -25,7 +25,7 @@ func (f Fleet) Validate() error {
 	return nil
 }
 
-// Stream is one of the fleet's three streams.
+// Stream is one of the fleet's streams.
 type Stream string
 
 const (
@@ -36,6 +36,9 @@ const (
 	Tokens Stream = "tokens"
 	// Audit sources the other two and takes receipts.
 	Audit Stream = "audit"
+	// Feeds sources the other two for receivers outside of the fleet, and takes what
+	// is for one of them. It is there once there is a receiver.
+	Feeds Stream = "feeds"
 )
 
 // EventStreams are the streams that agents follow, the one to read first first.
@@ -83,3 +86,6 @@ func (f Fleet) QuerySubject() string { return string(f) + ".query" }
 // AuditSubject is where publishers put what only the audit stream takes, such
 // as receipts. "receipt" is the only kind so far; ">" is all of them.
 func (f Fleet) AuditSubject(kind string) string { return string(f) + ".audit." + kind }
+
+// FeedSubject is where publishers put what is for one receiver outside of the fleet.
+func (f Fleet) FeedSubject(id string) string { return string(f) + ".feeds." + id }

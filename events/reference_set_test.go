@@ -63,7 +63,7 @@ func encodeSET(r *Revocation) setJSON {
 		b.Reason = map[string]string{"en": r.Reason}
 	}
 	return setJSON{Issuer: r.Issuer, ID: r.ID, IssuedAt: r.IssuedAt, Fleet: r.Fleet, Txn: r.Txn,
-		Subject: subjectOf(r), Events: map[string]bodyJSON{t.Kind.eventType(): b}}
+		Subject: subjectOf(r), Events: map[string]bodyJSON{t.Kind.EventType(): b}}
 }
 
 // subjectID is a subject identifier (RFC 9493 section 3, SSF 1.0 section 3), by
@@ -245,7 +245,7 @@ func referenceEvents(r *Revocation, raw json.RawMessage) error {
 		if err := referenceBody(r, body); err != nil {
 			return err
 		}
-		if r.Target.Kind.eventType() != typ {
+		if r.Target.Kind.EventType() != typ {
 			return fmt.Errorf("%w: kind %s under the wrong event type", ErrMalformed, r.Target.Kind)
 		}
 	}

@@ -17,7 +17,8 @@ const (
 	TypeLifted = "https://rescind.dev/event-type/lifted"
 )
 
-func (k Kind) eventType() string {
+// EventType is the event type of its SETs.
+func (k Kind) EventType() string {
 	switch k {
 	case KindTokens:
 		return TypeTokensRevoked
@@ -55,7 +56,7 @@ func appendSET(b []byte, r *Revocation) []byte {
 	w.id("txn", r.Txn)
 	w.subject(r)
 	w.begin("events")
-	w.begin(r.Target.Kind.eventType())
+	w.begin(r.Target.Kind.EventType())
 	w.body(r)
 	w.end()
 	w.end()
@@ -167,7 +168,7 @@ func readEvents(r *Revocation, v value) error {
 	if err := readEvent(r, body); err != nil {
 		return err
 	}
-	if r.Target.Kind.eventType() != typ {
+	if r.Target.Kind.EventType() != typ {
 		return fmt.Errorf("%w: kind %s under the wrong event type", ErrMalformed, r.Target.Kind)
 	}
 	return nil

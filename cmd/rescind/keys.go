@@ -17,6 +17,7 @@ import (
 type keysCmd struct {
 	New    keysNewCmd    `cmd:"" help:"Make a publisher's signing key: publisher.key in DIR, and its public half in publishers.jwks."`
 	Rotate keysRotateCmd `cmd:"" help:"Replace a publisher's signing key; agents must have the new publishers.jwks before the publisher is started again."`
+	SSF    keysSSFCmd    `cmd:"" name:"ssf" help:"Make the key that security events to receivers outside of the fleet are signed with: ssf.key in DIR."`
 	Jwks   keysJwksCmd   `cmd:"" help:"Print the public key set, for the agents."`
 }
 
@@ -109,20 +110,24 @@ type apikeysNewCmd struct {
 	ID     string   `arg:"" name:"id" help:"Name of the caller."`
 	Realms []string `help:"Realms that it may act on; none means all." placeholder:"REALM"`
 	Kinds  []string `help:"Kinds of revocation that it may order; none means all." placeholder:"KIND"`
+
+	Receiver bool `help:"For a receiver of security events, which may order none."`
 }
 
 func (c *apikeysNewCmd) Run(g *globals) error {
-	if _, err := parseKinds(c.Kinds); err != nil {
+	kinds, err := parseKinds(c.Kinds)
+	if err != nil {
 		return usage("--kinds: %v", err)
 	}
 	key, sum := intake.NewAPIKey()
 	// As the publisher will read it, but for the realms, which are its business.
 	if _, err := intake.NewAuthenticator(intake.AuthConfig{AdminKeySHA256: sha256.Sum256([]byte("nobody's")),
-		APIKeys: []intake.APIKeyConfig{{ID: c.ID, SHA256: sum}}}); err != nil {
+		APIKeys: []intake.APIKeyConfig{{ID: c.ID, SHA256: sum, Kinds: kinds, Receiver: c.Receiver}}}); err != nil {
 		return usage("%v", strings.TrimPrefix(err.Error(), "api_keys[0]: "))
 	}
 	if g.JSON {
-		return printJSON(g.std.out, map[string]any{"id": c.ID, "key": key, "sha256": sum, "realms": c.Realms, "kinds": c.Kinds})
+		return printJSON(g.std.out, map[string]any{"id": c.ID, "key": key, "sha256": sum, "realms": c.Realms, "kinds": c.Kinds,
+			"receiver": c.Receiver})
 	}
 	fmt.Fprintf(g.std.out, "key (shown once): %s\n\nadd to rescind.yaml of the publishers:\n\napi_keys:\n  - id: %s\n    sha256: %s\n", key, c.ID, sum)
 	if len(c.Realms) > 0 {
@@ -130,6 +135,9 @@ func (c *apikeysNewCmd) Run(g *globals) error {
 	}
 	if len(c.Kinds) > 0 {
 		fmt.Fprintf(g.std.out, "    kinds: %s\n", yamlList(c.Kinds))
+	}
+	if c.Receiver {
+		fmt.Fprintln(g.std.out, "    receiver: true")
 	}
 	return nil
 }

@@ -8,16 +8,21 @@ import (
 	"maps"
 	"net"
 	"net/http"
+	"net/netip"
 	"net/url"
 	"os"
 	"runtime/debug"
+	"sync"
 	"time"
 
 	"github.com/nats-io/nats.go"
+	"github.com/prometheus/client_golang/prometheus"
 	"github.com/rescind/rescind/events"
+	"github.com/rescind/rescind/internal/bus"
 	"github.com/rescind/rescind/internal/realm"
 	"github.com/rescind/rescind/publisher"
 	"github.com/rescind/rescind/publisher/intake"
+	"github.com/rescind/rescind/publisher/transmit"
 	"github.com/rescind/rescind/subscriber"
 	"github.com/rescind/rescind/subscriber/guard/sidecar"
 )
@@ -51,12 +56,32 @@ type publisherPart struct {
 	*publisher.Publisher
 	auth         *intake.Authenticator
 	transmitters *intake.Transmitters
+	transmitter  *transmit.Transmitter
 	doors        *intake.Server
 }
 
 // doorFlags are the flags of up and publisher about doors.
 type doorFlags struct {
-	GlobalTokenRevocation bool `help:"Open /global-token-revocation too: what Okta calls Universal Logout."`
+	GlobalTokenRevocation bool     `help:"Open /global-token-revocation too: what Okta calls Universal Logout."`
+	SSFKey                string   `name:"ssf-key" help:"Key that security events to receivers outside of the fleet are signed with. Default: ssf.key in DIR, if it is there." placeholder:"FILE"`
+	SSFAllow              []string `name:"ssf-allow" help:"Addresses that events may be pushed to although they are private or loopback, there by plain HTTP too." placeholder:"CIDR"`
+}
+
+func (f *doorFlags) validate() error {
+	_, err := f.prefixes()
+	return err
+}
+
+func (f *doorFlags) prefixes() ([]netip.Prefix, error) {
+	var out []netip.Prefix
+	for _, text := range f.SSFAllow {
+		p, err := netip.ParsePrefix(text)
+		if err != nil {
+			return nil, fmt.Errorf("--ssf-allow: %q is not a prefix such as 10.0.0.0/8", text)
+		}
+		out = append(out, p)
+	}
+	return out, nil
 }
 
 // publisherConfig is what the flags of up and publisher say.
@@ -87,16 +112,48 @@ func (g *globals) openPublisher(ctx context.Context, nc *nats.Conn, realms *real
 		return nil, errors.Join(g.file.wrong(err), p.Close())
 	}
 	part := &publisherPart{Publisher: p, auth: auth}
+	registry := prometheus.NewRegistry()
+	if part.transmitter, err = g.openTransmitter(nc, p, c, registry, log); err != nil {
+		return nil, errors.Join(err, part.Close())
+	}
 	part.transmitters, err = intake.OpenTransmitters(g.file.SSFTransmitters, realms, g.keyOptions(log))
 	if err != nil {
 		return nil, errors.Join(g.file.wrong(err), part.Close())
 	}
-	part.doors, err = intake.New(intake.Config{Publisher: p, Authenticator: auth, Realms: realms, Logger: log,
-		GlobalTokenRevocation: c.doors.GlobalTokenRevocation, Transmitters: part.transmitters})
+	part.doors, err = intake.New(intake.Config{Publisher: p, Authenticator: auth, Realms: realms, Logger: log, Registry: registry,
+		GlobalTokenRevocation: c.doors.GlobalTokenRevocation, Transmitters: part.transmitters, Transmitter: part.transmitter})
 	if err != nil {
 		return nil, errors.Join(err, part.Close())
 	}
 	return part, nil
+}
+
+// openTransmitter makes what sends events to receivers outside of the fleet, nil
+// without a key for it.
+func (g *globals) openTransmitter(nc *nats.Conn, p *publisher.Publisher, c publisherConfig, registry prometheus.Registerer, log *slog.Logger) (*transmit.Transmitter, error) {
+	key, err := g.readSSFKey(c.doors.SSFKey, log)
+	if key == nil || err != nil {
+		return nil, err
+	}
+	prefixes, err := c.doors.prefixes()
+	if err != nil {
+		return nil, usage("%v", err)
+	}
+	b, err := bus.New(nc, events.Fleet(g.Fleet))
+	if err != nil {
+		return nil, err
+	}
+	return transmit.New(transmit.Config{Bus: b, Keys: p.Keys, Issuer: c.issuer, Key: key, AllowedPrefixes: prefixes, Logger: log, Registry: registry})
+}
+
+// beside runs what the doors need beside requests, until ctx ends.
+func (p *publisherPart) beside(ctx context.Context) {
+	var group sync.WaitGroup
+	group.Go(func() { p.doors.Poll(ctx) })
+	if p.transmitter != nil {
+		group.Go(func() { p.transmitter.Run(ctx) })
+	}
+	group.Wait()
 }
 
 // callers are those whom the configuration file names.

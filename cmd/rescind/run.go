@@ -74,7 +74,7 @@ it has found the streams as they must be ("rescind streams apply" makes them) an
 
 // Validate is kong's.
 func (c *publisherCmd) Validate() error {
-	return errors.Join(checkListen("--listen", c.Listen), checkPublicURL(c.PublicURL), checkKeys(c.Keys),
+	return errors.Join(checkListen("--listen", c.Listen), checkPublicURL(c.PublicURL), c.doorFlags.validate(), checkKeys(c.Keys),
 		notNegative("--receipt-after", c.ReceiptAfter))
 }
 
@@ -113,7 +113,7 @@ func (c *publisherCmd) Run(ctx context.Context, g *globals) (err error) {
 	if err := g.announce("publisher "+p.ID()+" is up at "+srv.url(), "id", p.ID(), "publisher", srv.url()); err != nil {
 		return err
 	}
-	return serveAll(ctx, log, served{srv, p.doors, p.doors.Poll})
+	return serveAll(ctx, log, served{srv, p.doors, p.beside})
 }
 
 func orPath(given, byDefault string) string {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"log/slog"
 	"strings"
 	"time"
@@ -26,7 +27,7 @@ type upCmd struct {
 }
 
 func (c *upCmd) Help() string {
-	return `Makes what is missing in DIR (admin.key, publisher.key, development realms), starts NATS, a
+	return `Makes what is missing in DIR (admin.key, publisher.key, ssf.key, development realms), starts NATS, a
 publisher and one agent, prints where they are, and runs until it is interrupted. For trying
 rescind out and for a single host; a fleet runs nats, publisher and agent as processes of their own.`
 }
@@ -34,7 +35,7 @@ rescind out and for a single host; a fleet runs nats, publisher and agent as pro
 // Validate is kong's.
 func (c *upCmd) Validate() error {
 	return errors.Join(checkListen("--listen", c.Listen), checkListen("--agent-listen", c.AgentListen),
-		checkHostPort("--nats-listen", c.NatsListen), checkPublicURL(c.PublicURL))
+		checkHostPort("--nats-listen", c.NatsListen), checkPublicURL(c.PublicURL), c.doorFlags.validate())
 }
 
 // Run is long because it is one straight line: each part is started once the one
@@ -96,13 +97,16 @@ func (c *upCmd) Run(ctx context.Context, g *globals) (err error) {
 	if err := c.greet(g, pub, ag, srv.ClientURL()); err != nil {
 		return err
 	}
-	return serveAll(ctx, log, served{pub, p.doors, p.doors.Poll}, served{ag, a.handler, nil})
+	return serveAll(ctx, log, served{pub, p.doors, p.beside}, served{ag, a.handler, nil})
 }
 
 // makeKeys makes the keys on the first start.
 func (c *upCmd) makeKeys(g *globals) (*events.Signer, error) {
 	if _, err := ensureAdminKey(g.path("admin.key")); err != nil {
 		return nil, fmt.Errorf("admin key: %w", err)
+	}
+	if err := newSSFKey(g.path(ssfKeyFile)); err != nil && !errors.Is(err, fs.ErrExist) {
+		return nil, fmt.Errorf("key of the transmitter: %w", err)
 	}
 	return ensureSigner(g.Dir, "local")
 }

@@ -55,6 +55,8 @@ func TestBadInputIsAUsageError(t *testing.T) {
 		"streams":                                "expected",
 		"apikeys":                                "expected",
 		"status --frob":                          "unknown flag --frob",
+		"up --ssf-allow 10.0.0.1":                "--ssf-allow",
+		"publisher --public-url https://x/?a":    "--public-url",
 		"status extra":                           "unexpected argument extra",
 		"status --log-level loud":                "--log-level must be one of",
 		"status --log-format xml":                "--log-format must be one of",

@@ -66,7 +66,8 @@ func TestOnlyTheirPackagesImportHeavyDependencies(t *testing.T) {
 		{"github.com/HdrHistogram", []string{"cmd/rescind"}, nil},
 		{"golang.org/x/term", []string{"cmd/rescind"}, nil},
 		{"go.yaml.in/yaml", []string{"cmd/rescind"}, []string{"internal/realm", "publisher/intake"}},
-		{"github.com/prometheus/client_golang", []string{"publisher/intake", "subscriber/guard/sidecar"}, nil},
+		{"github.com/prometheus/client_golang", []string{"cmd/rescind", "publisher/intake", "publisher/transmit", "subscriber/guard/sidecar"}, nil},
+		{"code.dny.dev/ssrf", []string{"publisher/transmit"}, nil},
 	} {
 		for _, p := range list(t) {
 			refuse(t, p, p.Imports, rule.dependency, rule.allowed)

@@ -59,22 +59,39 @@ func (b *Bus) AuditConsumer(ctx context.Context, durable string) (*AuditConsumer
 // least once, in stream order unless some are delivered again. The other error is
 // ErrUnavailable; nothing is lost by fetching again.
 func (a *AuditConsumer) Fetch(ctx context.Context, max int) ([]AuditMessage, error) {
+	msgs, err := fetch(ctx, a.nc, a.consumer, max)
+	if err != nil {
+		return nil, fmt.Errorf("fetching audit messages: %w", err)
+	}
+	out := make([]AuditMessage, len(msgs))
+	for i, m := range msgs {
+		meta, err := m.Metadata()
+		if err != nil {
+			return nil, fmt.Errorf("fetching audit messages: %w: %w", ErrUnavailable, err)
+		}
+		out[i] = AuditMessage{Seq: meta.Sequence.Stream, Subject: m.Subject(), Time: meta.Timestamp, Data: m.Data(), Ack: acknowledge(m)}
+	}
+	return out, nil
+}
+
+// fetch takes up to max messages that are there, or waits for one until ctx ends.
+func fetch(ctx context.Context, nc *nats.Conn, c jetstream.Consumer, max int) ([]jetstream.Msg, error) {
 	for {
 		if err := ended(ctx); err != nil {
 			return nil, err
 		}
-		if !a.nc.IsConnected() {
-			return nil, fmt.Errorf("fetching audit messages: %w: not connected", ErrUnavailable)
+		if !nc.IsConnected() {
+			return nil, fmt.Errorf("%w: not connected", ErrUnavailable)
 		}
-		msgs, err := drain(a.consumer.FetchNoWait(max))
+		msgs, err := drain(c.FetchNoWait(max))
 		if len(msgs) == 0 && err == nil {
-			msgs, err = drain(a.consumer.Fetch(1, jetstream.FetchContext(ctx)))
+			msgs, err = drain(c.Fetch(1, jetstream.FetchContext(ctx)))
 		}
 		if len(msgs) > 0 {
 			return msgs, nil
 		}
 		if err != nil && ended(ctx) == nil {
-			return nil, fmt.Errorf("fetching audit messages: %w: %w", ErrUnavailable, err)
+			return nil, fmt.Errorf("%w: %w", ErrUnavailable, err)
 		}
 	}
 }
@@ -103,18 +120,13 @@ func (a *AuditConsumer) Pending(ctx context.Context) (uint64, error) {
 
 // drain takes all messages of a fetch. Those that came before an error count: the
 // error shows again at the next fetch.
-func drain(batch jetstream.MessageBatch, err error) ([]AuditMessage, error) {
+func drain(batch jetstream.MessageBatch, err error) ([]jetstream.Msg, error) {
 	if err != nil {
 		return nil, err
 	}
-	var msgs []AuditMessage
+	var msgs []jetstream.Msg
 	for m := range batch.Messages() {
-		meta, err := m.Metadata()
-		if err != nil {
-			return msgs, err
-		}
-		msgs = append(msgs, AuditMessage{Seq: meta.Sequence.Stream, Subject: m.Subject(),
-			Time: meta.Timestamp, Data: m.Data(), Ack: acknowledge(m)})
+		msgs = append(msgs, m)
 	}
 	return msgs, batch.Error()
 }

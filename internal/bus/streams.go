@@ -172,6 +172,9 @@ func (b *Bus) wanted(stream events.Stream, s Settings) *config {
 		MaxConsumers:       -1, MaxMsgs: -1, MaxMsgsPerSubject: -1, MaxMsgSize: -1, MaxBytes: -1,
 		Duplicates: dedupeWindow, Replicas: s.Replicas,
 	}
+	if stream == events.Feeds {
+		return c // ApplyFeeds knows the rest
+	}
 	if stream == events.Audit {
 		c.Description = "events and receipts of fleet " + string(f)
 		c.Subjects, c.MaxAge = []string{f.AuditSubject(">")}, s.AuditMaxAge

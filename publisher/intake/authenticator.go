@@ -203,6 +203,10 @@ func (a *Authenticator) findKey(secret string) *apiKey {
 }
 
 func (k *apiKey) caller() *Caller {
+	if k.Receiver {
+		return &Caller{Name: "apikey:" + k.ID, Kind: CallerAPIKey, Realms: k.Realms, Kinds: []events.Kind{},
+			Initiator: events.ByAdmin, SSF: SSFManage}
+	}
 	return &Caller{Name: "apikey:" + k.ID, Kind: CallerAPIKey, Realms: k.Realms, Kinds: k.Kinds, Initiator: events.ByAdmin}
 }
 

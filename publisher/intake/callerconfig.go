@@ -45,6 +45,8 @@ type APIKeyConfig struct {
 	SHA256 string        `yaml:"sha256"` // in hexadecimal, as NewAPIKey gives it
 	Realms []string      `yaml:"realms"` // absent means all
 	Kinds  []events.Kind `yaml:"kinds"`  // absent means all
+	// Receiver marks a key that may have streams of events and nothing else.
+	Receiver bool `yaml:"receiver"`
 }
 
 // UserConfig is a user of Basic authentication as rescind.yaml has it.
@@ -103,7 +105,11 @@ func (c *AuthConfig) validate() error {
 	taken := map[string]bool{adminName: true}
 	sums := map[[sha256.Size]byte]bool{c.AdminKeySHA256: true, noKey: true}
 	for i, k := range c.APIKeys {
-		if err := errors.Join(checkName("id", k.ID, taken), checkSum(k.SHA256, sums), c.checkBounds(k.Realms, k.Kinds)); err != nil {
+		err := errors.Join(checkName("id", k.ID, taken), checkSum(k.SHA256, sums), c.checkBounds(k.Realms, k.Kinds))
+		if err == nil && k.Receiver && k.Kinds != nil {
+			err = errors.New("kinds: a receiver revokes nothing")
+		}
+		if err != nil {
 			return fmt.Errorf("api_keys[%d]: %w", i, err)
 		}
 	}

@@ -61,7 +61,18 @@ type Caller struct {
 	// only. Public tells that it proved nothing.
 	Client string
 	Public bool
+	// SSF is what it may do with streams of events, beside what Kinds give it.
+	SSF SSFRight
 }
+
+// SSFRight is what a caller may do with the streams of events that it receives.
+type SSFRight int
+
+// Each includes the ones before it; none is 0.
+const (
+	SSFRead SSFRight = iota + 1
+	SSFManage
+)
 
 // May tells whether the caller may revoke targets of the kind in all of the
 // realms. No realms means that the target spans every realm, which takes a
@@ -107,6 +118,7 @@ func bearerCaller(v *realm.Verified, adminRealms []string) *Caller {
 		c.Name += v.Token.Identity.String()
 	}
 	for _, scope := range scopes(v) {
+		c.SSF = max(c.SSF, ssfScopes[scope])
 		c.Kinds = append(c.Kinds, scopeKinds[scope]...)
 		if scope == scopeAll && slices.Contains(adminRealms, v.Realm.Name) {
 			c.Realms = nil
@@ -136,6 +148,9 @@ var scopeKinds = map[string][]events.Kind{
 	"rescind:realm": {events.KindClient, events.KindClaim, events.KindRealm, events.KindLift},
 	scopeAll:        events.Kinds,
 }
+
+// ssfScopes are those of CAEP's interoperability profile.
+var ssfScopes = map[string]SSFRight{"ssf.read": SSFRead, "ssf.manage": SSFManage}
 
 // scopes reads scope (RFC 8693 section 4.2) and scp, each a list in one string
 // or in an array, since issuers differ.

@@ -16,6 +16,7 @@
 //	POST   /backchannel-logout          OIDC Back-Channel Logout
 //	POST   /global-token-revocation     Okta's Universal Logout, where it is switched on
 //	POST   /ssf/events                  security events of configured transmitters (RFC 8935)
+//	GET    /.well-known/ssf-configuration, /ssf/…  streams of events to receivers (SSF 1.0)
 //	POST   /v1/revocations              rescind's own, and what reads it; long lists as lines (NDJSON)
 //	GET    /.well-known/jwks.json, /healthz, /readyz, /metrics, /
 //

@@ -8,6 +8,7 @@ import (
 
 	"github.com/rescind/rescind/internal/realm"
 	"github.com/rescind/rescind/publisher"
+	"github.com/rescind/rescind/publisher/transmit"
 )
 
 // What is wrong with a request, beside what the publisher and the authenticator
@@ -63,6 +64,14 @@ var codes = []code{
 	{err: publisher.ErrConflict, status: 409, slug: "conflict", title: "Idempotency-Key was used for another revocation",
 		detail: "use a new key for a new revocation"},
 	{err: publisher.ErrNotFound, status: 404, slug: "not-found", title: "Not found", detail: "no such revocation"},
+	{err: transmit.ErrNotFound, status: 404, slug: "not-found", title: "Not found", detail: "no such stream"},
+	{err: transmit.ErrExists, status: 409, slug: "stream-exists", title: "There is a stream already",
+		detail: "a receiver has one stream: change it, or delete it first"},
+	{err: transmit.ErrInvalid, status: 400, slug: "invalid-stream", title: "Stream is not valid", tell: true},
+	{err: transmit.ErrTooSoon, status: 429, slug: "too-soon", title: "Too soon", retry: true,
+		detail: "min_verification_interval has not passed since the last verification"},
+	{err: transmit.ErrUnavailable, status: 503, slug: "unavailable", title: "Streams cannot be reached", retry: true,
+		detail: "the bus is away: nothing was done"},
 	{err: publisher.ErrQueued, status: 503, slug: "queued", title: "Accepted, not in force yet", retry: true,
 		detail: "the bus is away: it will be done when it is back; the same request again joins this one"},
 	{err: realm.ErrKeysUnavailable, status: 503, slug: "keys-unavailable", title: "Keys are not available", retry: true,

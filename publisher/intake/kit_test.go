@@ -36,6 +36,7 @@ type rig struct {
 	url         string
 	bound, free string // API keys: for users and tokens of demo, and for all
 	users       string // API key for users only
+	receiver    string // API key of a receiver of events
 	svc         *clientKey
 	auth        *intake.Authenticator
 	log         *logBuffer
@@ -80,13 +81,15 @@ func (g *rig) serve(t *testing.T) {
 	boundKey, boundSum := intake.NewAPIKey()
 	freeKey, freeSum := intake.NewAPIKey()
 	usersKey, usersSum := intake.NewAPIKey()
-	g.bound, g.free, g.users = boundKey, freeKey, usersKey
+	receiverKey, receiverSum := intake.NewAPIKey()
+	g.bound, g.free, g.users, g.receiver = boundKey, freeKey, usersKey, receiverKey
 	g.svc = newClientKey(t)
 	auth, err := intake.NewAuthenticator(intake.AuthConfig{AdminKeySHA256: sha256.Sum256([]byte(adminKey)),
 		Users: []intake.UserConfig{{Name: "alice", Bcrypt: hash(t, password)}}, Clients: oauthClients(g.svc),
 		APIKeys: []intake.APIKeyConfig{
 			{ID: "ci", SHA256: boundSum, Realms: []string{"demo"}, Kinds: []events.Kind{events.KindUser, events.KindToken, events.KindLift}},
 			{ID: "ops", SHA256: freeSum},
+			{ID: "siem", SHA256: receiverSum, Receiver: true},
 			{ID: "users", SHA256: usersSum, Kinds: []events.Kind{events.KindUser}}},
 		Realms: g.realms, Revoked: g.pub.Revoked})
 	must(t, err)

@@ -102,6 +102,7 @@ func (d openDoor) landing() string {
   POST   /oauth2/revoke             the same, as OAuth clients call it; /oauth2/introspect
   POST   /backchannel-logout        OIDC Back-Channel Logout
   POST   /ssf/events                security events (CAEP, RISC) of known transmitters
+  GET    /.well-known/ssf-configuration  how others can receive security events from here
   GET    /.well-known/jwks.json     the keys that its events and receipts are signed with
   GET    /readyz /healthz /metrics
 

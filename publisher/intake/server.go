@@ -10,6 +10,7 @@ import (
 
 	"github.com/rescind/rescind/internal/realm"
 	"github.com/rescind/rescind/publisher"
+	"github.com/rescind/rescind/publisher/transmit"
 )
 
 // Config configures a Server. Publisher, Authenticator and Realms must be set.
@@ -26,6 +27,9 @@ type Config struct {
 	GlobalTokenRevocation bool
 	// Transmitters are those whose security events are taken. Nil means none.
 	Transmitters *Transmitters
+	// Transmitter sends the fleet's events to receivers outside of it. Nil closes the
+	// doors by which they make streams.
+	Transmitter *transmit.Transmitter
 	// Logger receives what is worth a person's attention; nil means none.
 	Logger *slog.Logger
 	// Registry takes the metrics and is what /metrics shows; nil means one of its
@@ -128,6 +132,10 @@ func (s *Server) routes(c Config, metrics http.Handler) {
 
 	push := pushDoor{s}
 	s.add("/ssf/events", push, methods{http.MethodPost: push.push})
+
+	if c.Transmitter != nil {
+		streamDoor{s, c.Transmitter}.routes()
+	}
 
 	if c.GlobalTokenRevocation {
 		global := globalDoor{s, newShown()}

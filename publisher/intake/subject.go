@@ -140,6 +140,7 @@ type home struct {
 	realms *realm.Realms
 	realm  *realm.Realm // nil when nothing tells
 	issuer string       // "" when any of the realm's
+	tenant string       // what others call the realm, "" when as we do
 }
 
 // targets are what is to be revoked for a subject. The error is errSubject when it
@@ -214,15 +215,17 @@ func (h home) user(s *subject) ([]publisher.Target, error) {
 // user is hit whole, whatever narrows it down further, such as a device, which no
 // token tells; a client or a realm only where nothing does.
 func (h home) complex(s *subject) ([]publisher.Target, error) {
-	h, err := h.within(s.parts["tenant"])
-	if err != nil {
-		return nil, err
-	}
 	user := s.parts["user"]
-	if user != nil && user.format == "iss_sub" {
+	h, known, err := h.within(s.parts["tenant"])
+	switch {
+	case err != nil:
+		return nil, err
+	case user != nil && user.format == "iss_sub":
 		if h, err = h.of(user.texts["iss"]); err != nil {
 			return nil, err
 		}
+	case !known:
+		return nil, fmt.Errorf("%w: its tenant is no realm", errSubject)
 	}
 	session, app, tenant := s.parts["session"], s.parts["application"], s.parts["tenant"]
 	switch {
@@ -259,20 +262,29 @@ func (h home) rule(kind events.Kind, value string) ([]publisher.Target, error) {
 	return []publisher.Target{t}, nil
 }
 
-// within is the realm that a tenant names, by its name or by an issuer of it.
-func (h home) within(tenant *subject) (home, error) {
+// within is the realm that a tenant names: by its name, by an issuer of it, or by what
+// the sender calls it. known tells whether it does; senders have names of their own,
+// which say nothing against a user who is named by an issuer.
+func (h home) within(tenant *subject) (in home, known bool, err error) {
 	if tenant == nil {
-		return h, nil
+		return h, true, nil
 	}
 	for _, name := range []string{tenant.texts["id"], tenant.texts["uri"], tenant.texts["iss"]} {
-		if r, ok := h.realms.Get(name); ok && (h.realm == nil || h.realm == r) {
-			return home{realms: h.realms, realm: r, issuer: h.issuer}, nil
+		if name != "" && name == h.tenant {
+			return h, true, nil
+		}
+		if r, ok := h.realms.Get(name); ok {
+			if h.realm != nil && h.realm != r {
+				return h, false, fmt.Errorf("%w: its tenant is another realm than its own", errSubject)
+			}
+			return home{realms: h.realms, realm: r, issuer: h.issuer}, true, nil
 		}
 		if _, ok := h.realms.ByIssuer(name); ok {
-			return h.of(name)
+			in, err = h.of(name)
+			return in, true, err
 		}
 	}
-	return h, fmt.Errorf("%w: its tenant is no realm, or another than its own", errSubject)
+	return h, false, nil
 }
 
 // of is the realm of an issuer, and that issuer alone.

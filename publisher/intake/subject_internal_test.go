@@ -35,6 +35,7 @@ func TestSubjectsMeanTheNarrowestTarget(t *testing.T) {
 	realms := subjectRealms(t)
 	main, _ := realms.Get("main")
 	bound, one, free := home{realms: realms, realm: main}, home{realms: realms, realm: main, issuer: mainSecond}, home{realms: realms}
+	named := home{realms: realms, realm: main, tenant: "acme"}
 	user := func(issuer, claim, value string) []publisher.Target {
 		return []publisher.Target{{Kind: events.KindUser, Realm: "main", Issuer: issuer, Claim: claim, Value: value}}
 	}
@@ -70,7 +71,12 @@ func TestSubjectsMeanTheNarrowestTarget(t *testing.T) {
 		{"user and tenant by issuer", `{"format":"complex",` + opaqueUser + `,"tenant":{"format":"uri","uri":"` + mainIssuer + `"}}`, free, user(mainIssuer, "name", "u")},
 		{"user of another tenant", `{"format":"complex","user":` + issSub + `,"tenant":{"format":"opaque","id":"other"}}`, free, nil},
 		{"bound, of another tenant", `{"format":"complex","tenant":{"format":"opaque","id":"other"}}`, bound, nil},
-		{"user of an unknown tenant", `{"format":"complex","user":` + issSub + `,"tenant":{"format":"opaque","id":"x"}}`, free, nil},
+		{"user of an unknown tenant, by issuer", `{"format":"complex","user":` + issSub + `,"tenant":{"format":"opaque","id":"x"}}`, bound, user(mainIssuer, "sub", "u")},
+		{"user of an unknown tenant", `{"format":"complex",` + opaqueUser + `,"tenant":{"format":"opaque","id":"x"}}`, bound, nil},
+		{"session of an unknown tenant", `{"format":"complex",` + opaqueSession + `,"tenant":{"format":"opaque","id":"x"}}`, bound, nil},
+		{"an unknown tenant", `{"format":"complex","tenant":{"format":"opaque","id":"x"}}`, bound, nil},
+		{"user of a tenant by the sender's name", `{"format":"complex",` + opaqueUser + `,"tenant":{"format":"opaque","id":"acme"}}`, named, user("", "name", "u")},
+		{"the sender's name for the realm", `{"format":"complex","tenant":{"format":"opaque","id":"acme"}}`, named, []publisher.Target{{Kind: events.KindRealm, Realm: "main"}}},
 		{"user and device", `{"format":"complex","device":{"format":"opaque","id":"d"},` + opaqueUser + `}`, bound, user("", "name", "u")},
 		{"user of a format that is not known", `{"format":"complex","user":{"format":"x"},` + tenant + `}`, bound, nil},
 		{"device", `{"format":"complex","device":{"format":"opaque","id":"d"}}`, bound, nil},

@@ -20,6 +20,8 @@ type TransmitterConfig struct {
 	Issuer string `yaml:"issuer"`
 	// Realm is where it may revoke, and whose users its subjects are.
 	Realm string `yaml:"realm"`
+	// Tenant is what the transmitter calls the realm. Empty means the realm's name.
+	Tenant string `yaml:"tenant"`
 	// Audience are the values of aud of which an event must have one. None means the
 	// publisher's public URL.
 	Audience []string `yaml:"audience"`
@@ -193,7 +195,7 @@ func (t *transmitter) caller(by events.Initiator) *Caller {
 
 // home is the realm, and the issuer where the transmitter is that itself.
 func (t *transmitter) home(realms *realm.Realms) home {
-	h := home{realms: realms, realm: t.realm}
+	h := home{realms: realms, realm: t.realm, tenant: t.Tenant}
 	if slices.Contains(t.realm.Issuers, t.Issuer) {
 		h.issuer = t.Issuer
 	}

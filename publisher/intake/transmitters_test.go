@@ -49,13 +49,13 @@ func TestTransmittersAreRefusedByTheNameOfTheirField(t *testing.T) {
 }
 
 func TestTransmittersReadAsTheDocumentationHasThem(t *testing.T) {
-	const doc = `{issuer: "https://tr.example", realm: main, audience: [a], jwks: keys.json, authorization_sha256: ab, kinds: [user],
+	const doc = `{issuer: "https://tr.example", realm: main, tenant: acme, audience: [a], jwks: keys.json, authorization_sha256: ab, kinds: [user],
 events: ["x:y"], poll: {url: "https://tr.example/poll", token_file: token}}`
 	var c intake.TransmitterConfig
 	dec := yaml.NewDecoder(strings.NewReader(doc))
 	dec.KnownFields(true)
 	must(t, dec.Decode(&c))
-	if c.Issuer == "" || c.Realm == "" || c.Audience == nil || c.JWKS == "" || c.AuthorizationSHA256 == "" || c.Kinds == nil || c.Events == nil ||
+	if c.Issuer == "" || c.Realm == "" || c.Tenant == "" || c.Audience == nil || c.JWKS == "" || c.AuthorizationSHA256 == "" || c.Kinds == nil || c.Events == nil ||
 		c.Poll.URL == "" || c.Poll.TokenFile == "" {
 		t.Errorf("%+v", c)
 	}
