@@ -6,7 +6,6 @@ import (
 	"encoding/json"
 	"fmt"
 	"net/http"
-	"net/http/httptest"
 	"strings"
 	"testing"
 	"time"
@@ -93,9 +92,7 @@ func TestGlobalRevocationIsBehindASwitch(t *testing.T) {
 	g := newRig(t)
 	s, err := intake.New(intake.Config{Publisher: g.pub, Authenticator: g.auth, Realms: g.realms})
 	must(t, err)
-	srv := httptest.NewServer(s)
-	t.Cleanup(srv.Close)
-	g.url = srv.URL
+	g.serveAt(t, s)
 	r := g.send(t, http.MethodPost, globalPath, subID("format", "opaque", "id", "jack"), "Authorization: Bearer "+g.bound, jsonType)
 	if r.status != 404 {
 		t.Errorf("%d %s", r.status, r.body)

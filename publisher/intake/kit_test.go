@@ -98,6 +98,12 @@ func (g *rig) serve(t *testing.T) {
 	s, err := intake.New(intake.Config{Publisher: g.pub, Authenticator: auth, Realms: g.realms, Logger: g.log.logger(),
 		Registry: prometheus.NewRegistry(), GlobalTokenRevocation: true})
 	must(t, err)
+	g.serveAt(t, s)
+}
+
+// serveAt makes these the doors that the rig knocks at.
+func (g *rig) serveAt(t *testing.T, s *intake.Server) {
+	t.Helper()
 	srv := httptest.NewServer(s)
 	t.Cleanup(srv.Close)
 	g.url = srv.URL

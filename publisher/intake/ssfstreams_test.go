@@ -40,9 +40,7 @@ func (g *rig) transmit(t *testing.T, changes ...func(*transmit.Config)) *transmi
 	must(t, err)
 	s, err := intake.New(intake.Config{Publisher: g.pub, Authenticator: g.auth, Realms: g.realms, Transmitter: tr, Logger: g.log.logger()})
 	must(t, err)
-	srv := httptest.NewServer(s)
-	t.Cleanup(srv.Close)
-	g.url = srv.URL
+	g.serveAt(t, s)
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan struct{})
 	go func() {

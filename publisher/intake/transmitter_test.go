@@ -161,8 +161,6 @@ func (g *rig) receive(t *testing.T, tr *transmitter, changes ...func(*intake.Tra
 	t.Cleanup(all.Close)
 	s, err := intake.New(intake.Config{Publisher: g.pub, Authenticator: g.auth, Realms: g.realms, Transmitters: all, Logger: g.log.logger()})
 	must(t, err)
-	srv := httptest.NewServer(s)
-	t.Cleanup(srv.Close)
-	g.url = srv.URL
+	g.serveAt(t, s)
 	return s
 }
