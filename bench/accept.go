@@ -130,7 +130,8 @@ func (g *acceptRig) open(ctx context.Context, callers int) error {
 	if err != nil {
 		return err
 	}
-	handler, err := intake.New(intake.Config{Publisher: p, Authenticator: auth, Realms: g.realms})
+	handler, err := intake.New(intake.Config{Publisher: p, Authenticator: auth, Realms: g.realms,
+		Limits: intake.Limits{Default: intake.Unlimited}})
 	if err != nil {
 		return err
 	}

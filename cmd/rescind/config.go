@@ -39,6 +39,8 @@ type structured struct {
 	OAuthClients []intake.ClientConfig `yaml:"oauth_clients"`
 	// SSFTransmitters are those whose security events are taken.
 	SSFTransmitters []intake.TransmitterConfig `yaml:"ssf_transmitters"`
+	// RateLimits are how often one caller may revoke.
+	RateLimits intake.Limits `yaml:"rate_limits"`
 	// AdminRealms are realms whose bearers of scope rescind:all may act on all
 	// realms.
 	AdminRealms []string `yaml:"admin_realms"`

@@ -121,7 +121,8 @@ func (g *globals) openPublisher(ctx context.Context, nc *nats.Conn, realms *real
 		return nil, errors.Join(g.file.wrong(err), part.Close())
 	}
 	part.doors, err = intake.New(intake.Config{Publisher: p, Authenticator: auth, Realms: realms, Logger: log, Registry: registry,
-		GlobalTokenRevocation: c.doors.GlobalTokenRevocation, Transmitters: part.transmitters, Transmitter: part.transmitter})
+		GlobalTokenRevocation: c.doors.GlobalTokenRevocation, Transmitters: part.transmitters, Transmitter: part.transmitter,
+		Limits: g.file.RateLimits})
 	if err != nil {
 		return nil, errors.Join(err, part.Close())
 	}

@@ -12,12 +12,17 @@ import (
 )
 
 // revoke is the one way from a door to the publisher: it checks that the caller
-// may, and only then carries the order out. realms are those that the target
+// may, and does not too often, and only then carries the order out. realms are those that the target
 // touches; none means all.
 func (s *Server) revoke(ctx context.Context, d door, c *Caller, o publisher.Order, realms []string) (*publisher.Result, error) {
 	if err := authorise(c, &o.Target, realms); err != nil {
 		s.log.Warn("revocation refused", "door", d.name(), "caller", c.Name, "kind", o.Target.Kind, "realms", realms)
 		s.metrics.refused(d.name(), o.Target.Kind)
+		return nil, err
+	}
+	if err := s.limits.allow(c, o.Target.Kind); err != nil {
+		s.log.Warn("revocation refused", "door", d.name(), "caller", c.Name, "kind", o.Target.Kind, "realms", realms, "err", err)
+		s.metrics.limited(d.name(), o.Target.Kind)
 		return nil, err
 	}
 	o.Caller, o.Door, o.Initiator = c.Name, d.name(), c.Initiator

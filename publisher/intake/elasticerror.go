@@ -102,6 +102,8 @@ func (d elasticDoor) envelope(w http.ResponseWriter, r *http.Request, err error)
 		return &elasticError{http.StatusBadRequest, elasticCause{Type: "illegal_argument_exception", Reason: c.detail}}
 	case http.StatusBadRequest:
 		return &elasticError{c.status, elasticCause{Type: parseException, Reason: c.detail}}
+	case http.StatusTooManyRequests:
+		return &elasticError{c.status, elasticCause{Type: "es_rejected_execution_exception", Reason: c.detail}}
 	case http.StatusInternalServerError:
 		return &elasticError{c.status, elasticCause{Type: "exception", Reason: "internal error"}}
 	}

@@ -51,6 +51,7 @@ var codes = []code{
 		detail: "no credentials: send an Authorization header with Bearer, ApiKey or Basic"},
 	{err: ErrBadCredentials, status: 401, slug: "unauthenticated", title: "Credentials are not valid", tell: true},
 	{err: ErrForbidden, status: 403, slug: "forbidden", title: "Not allowed", tell: true},
+	{err: errLimited, status: 429, slug: "rate-limited", title: "Too many revocations", tell: true},
 	{err: errMalformed, status: 400, slug: "malformed", title: "Request cannot be read", tell: true},
 	{err: errTooLarge, status: 413, slug: "too-large", title: "Request is too large", tell: true},
 	{err: errMediaType, status: 415, slug: "media-type", title: "Media type is not supported", tell: true},
@@ -114,6 +115,9 @@ func (s *Server) explain(w http.ResponseWriter, r *http.Request, d door, err err
 	}
 	if c.retry {
 		w.Header().Set("Retry-After", retryAfter)
+	}
+	if e, ok := errors.AsType[*rateError](err); ok {
+		w.Header().Set("Retry-After", e.seconds())
 	}
 	return c
 }

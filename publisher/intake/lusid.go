@@ -84,6 +84,7 @@ var lusidNames = map[int]string{
 	http.StatusMethodNotAllowed:            "MethodNotAllowed",
 	http.StatusRequestHeaderFieldsTooLarge: "TooManyHeaders",
 	http.StatusServiceUnavailable:          "ServiceUnavailable",
+	http.StatusTooManyRequests:             "TooManyRequests",
 	http.StatusUnprocessableEntity:         "InvalidRequest",
 	http.StatusInternalServerError:         "InternalError",
 }

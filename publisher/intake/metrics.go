@@ -32,7 +32,7 @@ func newMetrics(registry *prometheus.Registry, pub *publisher.Publisher) (*metri
 		polls: prometheus.NewCounterVec(prometheus.CounterOpts{Name: "rescind_polls_total",
 			Help: "Requests for security events to transmitters that are polled, by outcome: done, failed."}, []string{"outcome"}),
 		revocations: prometheus.NewCounterVec(prometheus.CounterOpts{Name: "rescind_revocations_total",
-			Help: "Revocations by door, kind of target and outcome: complete, partial, queued, replayed, unknown, forbidden, failed."},
+			Help: "Revocations by door, kind of target and outcome: complete, partial, queued, replayed, unknown, forbidden, limited, failed."},
 			[]string{"door", "kind", "outcome"}),
 		tokens: prometheus.NewCounterVec(prometheus.CounterOpts{Name: "rescind_revoked_tokens_total",
 			Help: "Tokens that answers counted: invalidated, or previously invalidated."}, []string{"count"}),
@@ -56,6 +56,10 @@ func (m *metrics) ignored(door string) { m.ignoredSETs.WithLabelValues(door).Inc
 
 func (m *metrics) refused(door string, kind events.Kind) {
 	m.revocations.WithLabelValues(door, string(kind), "forbidden").Inc()
+}
+
+func (m *metrics) limited(door string, kind events.Kind) {
+	m.revocations.WithLabelValues(door, string(kind), "limited").Inc()
 }
 
 // unknown counts a token that was answered as revoked and is not: nobody vouches for

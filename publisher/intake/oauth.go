@@ -140,7 +140,7 @@ func oauthCode(r *http.Request, status int, err error) (int, string) {
 		return http.StatusBadRequest, "invalid_client"
 	case status == http.StatusUnauthorized:
 		return status, "invalid_client"
-	case status == http.StatusServiceUnavailable:
+	case status == http.StatusServiceUnavailable, status == http.StatusTooManyRequests:
 		return status, "temporarily_unavailable"
 	case status >= http.StatusInternalServerError:
 		return status, "server_error"

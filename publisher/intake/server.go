@@ -4,6 +4,7 @@ import (
 	"errors"
 	"log/slog"
 	"net/http"
+	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/promhttp"
@@ -30,6 +31,8 @@ type Config struct {
 	// Transmitter sends the fleet's events to receivers outside of it. Nil closes the
 	// doors by which they make streams.
 	Transmitter *transmit.Transmitter
+	// Limits are how often one caller may revoke.
+	Limits Limits
 	// Logger receives what is worth a person's attention; nil means none.
 	Logger *slog.Logger
 	// Registry takes the metrics and is what /metrics shows; nil means one of its
@@ -83,6 +86,7 @@ type Server struct {
 	global  bool // whether that door is open
 
 	transmitters *Transmitters
+	limits       *limiter
 }
 
 var _ http.Handler = (*Server)(nil)
@@ -99,7 +103,7 @@ func New(c Config) (*Server, error) {
 		return nil, err
 	}
 	s := &Server{pub: c.Publisher, auth: c.Authenticator, realms: c.Realms, log: c.logger(), metrics: m, mux: http.NewServeMux(),
-		transmitters: c.transmitters()}
+		transmitters: c.transmitters(), limits: newLimiter(c.Limits, time.Now)}
 	s.routes(c, promhttp.HandlerFor(registry, promhttp.HandlerOpts{}))
 	return s, nil
 }
