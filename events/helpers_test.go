@@ -225,7 +225,7 @@ func sampleStatus() *events.Status {
 
 func sampleAnswer(tb testing.TB) *events.Answer {
 	return &events.Answer{Query: id(tb, "019ac9f2-0000-7000-8000-000000000003"), Agent: sampleAgent(),
-		Counted: sampleCounted(tb), Refresh: &events.RefreshToken{Realm: "main", User: "jacknich", Expires: expires}}
+		Counted: sampleCounted(tb), Untied: 1, Refresh: &events.RefreshToken{Realm: "main", User: "jacknich", Expires: expires}}
 }
 
 func sampleAsk() *events.Ask { return &events.Ask{From: 2, To: 3} }

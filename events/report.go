@@ -318,6 +318,9 @@ type Answer struct {
 	Query EventID `json:"query"`
 	Agent Agent   `json:"agent"`
 	Counted
+	// Untied is how many of the live tokens that the target would hit name neither a
+	// session (sid) nor a time of authentication (auth_time).
+	Untied int `json:"untied,omitempty"`
 	// Refresh describes a refresh token asked about by its identity.
 	Refresh *RefreshToken `json:"refresh,omitempty"`
 }
@@ -328,6 +331,8 @@ func (a *Answer) member(name []byte, v value) error {
 		return readEncoded(v, &a.Query)
 	case "agent":
 		return readObject(v, &a.Agent)
+	case "untied":
+		return readInt(v, &a.Untied)
 	case "refresh":
 		return readPointer(v, &a.Refresh, readBody)
 	}

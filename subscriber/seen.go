@@ -19,6 +19,8 @@ type seenToken struct {
 	// realm and user are those under which an opaque refresh token was observed.
 	realm, user string
 	refused     bool
+	// tied tells that it names its session or when its user was authenticated.
+	tied bool
 	// txn is the request whose event refused it first, zero when that is not
 	// known: for all events of a request, it is the request that invalidated it.
 	txn events.EventID
@@ -147,6 +149,20 @@ func (s *seen) count(r *events.Revocation, now int64, mark bool) events.Counted 
 	return capCounted(c)
 }
 
+// untied counts the live access tokens that a rule would hit and that nothing ties to
+// the sign-in that they came of.
+func (s *seen) untied(r *events.Revocation, now int64) (n int) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	rule := compile(r)
+	for _, t := range s.tokens {
+		if t.expires > now && t.realm == "" && !t.refused && !t.tied && rule.hits(t) {
+			n++
+		}
+	}
+	return n
+}
+
 // capCounted leaves the lists out when they would be too long to send.
 func capCounted(c events.Counted) events.Counted {
 	if len(c.Invalidated)+len(c.Previously) > events.MaxReportedTokens {
@@ -255,6 +271,8 @@ func short(k events.Key) uint64 {
 
 func remember(t *events.Token) *seenToken {
 	s := &seenToken{expires: t.Expires, issuedAt: t.IssuedAt, authTime: t.AuthTime, issuer: t.IssuerKey()}
+	_, session := t.Claim("sid")
+	s.tied = session || t.AuthTime != 0
 	keys := t.ClaimKeys()
 	for _, k := range keys[:min(len(keys), maxSeenClaims)] {
 		s.claims = append(s.claims, short(k))

@@ -2,6 +2,7 @@ package subscriber
 
 import (
 	"fmt"
+	"maps"
 	"slices"
 	"testing"
 	"time"
@@ -101,6 +102,30 @@ func TestCountsAgreeWithMatch(t *testing.T) {
 			}
 		}
 	})
+}
+
+// TestTokensThatNothingTiesToTheirSignInAreTold: those that a rule would hit, once.
+func TestTokensThatNothingTiesToTheirSignInAreTold(t *testing.T) {
+	s := newSeen(100)
+	for i, more := range []map[string]any{{}, {"sid": "s"}, {"auth_time": seenNow - 10}, {"sub": "jill"}, {"exp": seenNow}} {
+		claims := map[string]any{"iss": "https://idp", "jti": fmt.Sprint(i), "sub": "jack", "iat": seenNow - 5, "exp": seenNow + 100}
+		maps.Copy(claims, more)
+		tok, err := events.TokenFromClaims(claims)
+		if err != nil {
+			t.Fatal(err)
+		}
+		s.add(tok.Identity.Hash(), remember(tok), seenNow, func() bool { return false })
+	}
+	s.add(1, &seenToken{realm: "main", user: "jack", expires: seenNow + 100, issuedAt: 1}, seenNow, func() bool { return false })
+	r := &events.Revocation{ID: events.NewEventID(), NotBefore: seenNow, Expires: seenNow + 1000,
+		Target: events.Target{Kind: events.KindUser, Realm: "main", Claim: "sub", Value: "jack", Issuers: []string{"https://idp"}}}
+	if n := s.untied(r, seenNow); n != 1 {
+		t.Errorf("%d tokens, want 1", n)
+	}
+	s.count(r, seenNow, true)
+	if n := s.untied(r, seenNow); n != 0 {
+		t.Errorf("%d tokens of those that are refused", n)
+	}
 }
 
 func TestLiftedRuleLeavesWhatOthersRefuse(t *testing.T) {

@@ -91,7 +91,8 @@ func (a *Agent) onQuery(m *nats.Msg) {
 		return
 	}
 	r := &events.Revocation{ID: q.ID, Target: q.Target, NotBefore: q.NotBefore, Expires: q.Expires}
-	answer := events.Answer{Query: q.ID, Agent: a.me, Counted: a.seen.count(r, now.wall.Unix(), false)}
+	answer := events.Answer{Query: q.ID, Agent: a.me, Counted: a.seen.count(r, now.wall.Unix(), false),
+		Untied: a.seen.untied(r, now.wall.Unix())}
 	if len(q.Target.Identities) == 1 {
 		if t, ok := a.seen.get(q.Target.Identities[0].Hash()); ok && t.realm != "" {
 			answer.Refresh = &events.RefreshToken{Realm: t.realm, User: t.user, Expires: t.expires}

@@ -25,6 +25,7 @@ type revokeCmd struct {
 	Timeout   time.Duration `help:"How long to wait for them." default:"2s"`
 	Reason    string        `help:"Why; kept in the audit stream." placeholder:"TEXT"`
 	NotBefore int64         `help:"Cutoff in Unix seconds: tokens issued until then are revoked. Default: now." placeholder:"UNIX"`
+	DryRun    bool          `help:"Only ask the agents how many live tokens it would hit; revoke nothing."`
 
 	Token   revokeTokenCmd   `cmd:"" help:"Revoke one token."`
 	Tokens  revokeTokensCmd  `cmd:"" help:"Revoke up to 100,000 tokens, one a line."`
@@ -186,7 +187,7 @@ type revokeRealmCmd struct {
 }
 
 func (c *revokeRealmCmd) Run(ctx context.Context, g *globals, r *revokeCmd) error {
-	if !c.Yes {
+	if !c.Yes && !r.DryRun {
 		if err := g.confirm(ctx, fmt.Sprintf("Sign out everybody of realm %s?", c.Realm)); err != nil {
 			return err
 		}
@@ -199,7 +200,7 @@ type revokeAllCmd struct {
 }
 
 func (c *revokeAllCmd) Run(ctx context.Context, g *globals, r *revokeCmd) error {
-	if !c.Yes {
+	if !c.Yes && !r.DryRun {
 		if err := g.confirm(ctx, "Sign out everybody of every realm?"); err != nil {
 			return err
 		}
@@ -267,11 +268,49 @@ func (r *revokeCmd) order(ctx context.Context, g *globals, t target) error {
 }
 
 func (r *revokeCmd) query() url.Values {
-	return url.Values{"wait": {r.Wait}, "timeout": {r.Timeout.String()}}
+	q := url.Values{"wait": {r.Wait}, "timeout": {r.Timeout.String()}}
+	if r.DryRun {
+		q.Set("dry_run", "true")
+	}
+	return q
+}
+
+// tellDry prints what the order would do.
+func (r *revokeCmd) tellDry(g *globals, status int, body []byte) error {
+	if status != http.StatusOK {
+		return refusal(status, body)
+	}
+	var a struct {
+		answer
+		Warnings []string                         `json:"warnings"`
+		Agents   struct{ Expected, Answered int } `json:"agents"`
+	}
+	if err := json.Unmarshal(body, &a); err != nil {
+		return fmt.Errorf("the publisher's answer: %w", err)
+	}
+	if g.JSON {
+		if _, err := g.std.out.Write(append(body, '\n')); err != nil {
+			return err
+		}
+	} else {
+		fmt.Fprintf(g.std.out, "would invalidate %s%d tokens, %d are already; %d of %d agents answered\n", a.least(), a.InvalidatedTokens,
+			a.PreviouslyInvalidatedTokens, a.Agents.Answered, a.Agents.Expected)
+		a.printErrors(g)
+		for _, text := range a.Warnings {
+			fmt.Fprintf(g.std.out, "  warning: %s\n", text)
+		}
+	}
+	if a.ErrorCount > 0 {
+		return exit{code: exitUnconfirmed}
+	}
+	return nil
 }
 
 // tell prints what the publisher answered.
 func (r *revokeCmd) tell(g *globals, status int, body []byte) error {
+	if r.DryRun {
+		return r.tellDry(g, status, body)
+	}
 	if status != http.StatusCreated && status != http.StatusAccepted {
 		return refusal(status, body)
 	}
@@ -308,16 +347,23 @@ func (a *answer) print(g *globals, status int) {
 		fmt.Fprintf(out, "queued %s: the bus is away; it will be published when it is back\n", a.ID)
 		return
 	}
-	least := ""
-	if a.AtLeast {
-		least = "at least "
-	}
 	fmt.Fprintf(out, "revoked %s: %s%d tokens invalidated, %d already, %d of %d agents applied it, %d ms\n",
-		a.ID, least, a.InvalidatedTokens, a.PreviouslyInvalidatedTokens, a.Agents.Applied, a.Agents.Expected, a.ElapsedMS)
-	for _, e := range a.ErrorDetails {
-		fmt.Fprintf(out, "  %s  %s: %s\n", e.Agent, e.Type, e.Reason)
-	}
+		a.ID, a.least(), a.InvalidatedTokens, a.PreviouslyInvalidatedTokens, a.Agents.Applied, a.Agents.Expected, a.ElapsedMS)
+	a.printErrors(g)
 	for _, name := range a.CountsMissing {
 		fmt.Fprintf(out, "  %s  counts are missing\n", name)
+	}
+}
+
+func (a *answer) least() string {
+	if a.AtLeast {
+		return "at least "
+	}
+	return ""
+}
+
+func (a *answer) printErrors(g *globals) {
+	for _, e := range a.ErrorDetails {
+		fmt.Fprintf(g.std.out, "  %s  %s: %s\n", e.Agent, e.Type, e.Reason)
 	}
 }

@@ -55,7 +55,7 @@ func TestWhatHitsManyIsLimitedMoreTightly(t *testing.T) {
 func TestEveryDoorSaysWhenItIsTooMuch(t *testing.T) {
 	g := newRig(t)
 	g.limit(t, intake.Limits{Default: must2(intake.ParseRate("1/h"))})
-	token := func() string { return g.token(t, realm.TokenRequest{User: "jack", Client: "spa"}) }
+	token := func() string { return g.token(t, realm.TokenRequest{User: "ann", Client: "spa"}) }
 	one := token()
 	before := g.published(t)
 	for door, send := range map[string]func() reply{

@@ -132,7 +132,7 @@ func TestListIsRefusedAsAWhole(t *testing.T) {
 		{"no line", admin, "", nil, []string{"", " "}, 400, "there is no line"},
 		{"too many", admin, "", nil, many, 413, "more than 100000 lines"},
 		{"packed", admin, "", []string{"Content-Encoding: gzip"}, identityLines(1), 415, "Content-Encoding must not be set"},
-		{"reason in the body's place", admin, "?token=x", nil, identityLines(1), 400, `unknown parameter "token": there are wait, timeout, reason`},
+		{"reason in the body's place", admin, "?token=x", nil, identityLines(1), 400, `unknown parameter "token": there are wait, timeout, dry_run, reason`},
 		{"all expired", admin, "", nil, []string{`{"iss":"` + demoIssuer + `","jti":"a","exp":1}`}, 422, "the token has expired: there is nothing to revoke"},
 		{"long reason", admin, "?reason=" + strings.Repeat("x", events.MaxReasonBytes+1), nil, identityLines(1), 422, ""},
 	} {

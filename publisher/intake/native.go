@@ -40,9 +40,9 @@ func (d nativeDoor) revoke(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	read, names := d.body, []string(nil)
+	read, names := d.body, []string{"dry_run"}
 	if isLines(r.Header) {
-		read, names = d.lines, []string{"reason"}
+		read, names = d.lines, append(names, "reason")
 	}
 	o, err := orderOf(r, c, names...)
 	if err != nil {
@@ -53,6 +53,12 @@ func (d nativeDoor) revoke(w http.ResponseWriter, r *http.Request) error {
 		return err
 	}
 	o.Target = got.target
+	if dry, err := isDryRun(r); dry || err != nil {
+		if err != nil {
+			return err
+		}
+		return d.dryRun(w, r, c, o, got)
+	}
 	res, err := d.s.revoke(r.Context(), d, c, *o, got.realms)
 	return d.answer(w, http.StatusCreated, res, err, o, got.expired)
 }

@@ -212,7 +212,7 @@ func TestNativeSaysWhatIsWrongWithARequest(t *testing.T) {
 		{"wait", "POST", "?wait=some", nil, 400, malformed(`wait must be none, any, all or a number of agents, not "some"`)},
 		{"timeout", "POST", "?timeout=1", nil, 400, malformed("timeout must be a duration of at most 30s, such as 500ms or 2s")},
 		{"timeout too long", "POST", "?timeout=31s", nil, 400, malformed("timeout must be a duration of at most 30s, such as 500ms or 2s")},
-		{"token in the query string", "POST", "?token=s3cret", nil, 400, malformed(`unknown parameter "token": there are wait, timeout`)},
+		{"token in the query string", "POST", "?token=s3cret", nil, 400, malformed(`unknown parameter "token": there are wait, timeout, dry_run`)},
 		{"parameter twice", "POST", "?wait=all&wait=none", nil, 400, malformed("parameter wait is given twice")},
 		{"query string", "POST", "?wait=%zz", nil, 400, malformed("the query string cannot be read")},
 		{"empty key", "POST", "", []string{"Idempotency-Key: "}, 400, malformed(key)},
