@@ -25,7 +25,10 @@ func (c *checkCmd) Run(ctx context.Context, g *globals) error {
 	if raw == "" || strings.ContainsFunc(raw, notInToken) {
 		return usage("that is no token: it is empty, or has blanks in it")
 	}
-	client, base := httpClient(g.Agent)
+	client, base, err := g.httpClient(g.Agent)
+	if err != nil {
+		return err
+	}
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, base+"/check", nil)
 	if err != nil {
 		return usage("--agent: %v", err)

@@ -23,16 +23,18 @@ const maxAnswer = 16 << 20
 
 // httpClient gives a client for base, which may be unix:/path, and the URL to
 // put paths behind.
-func httpClient(base string) (*http.Client, string) {
+func (g *globals) httpClient(base string) (*http.Client, string, error) {
 	client := &http.Client{Timeout: callTimeout}
 	path, ok := strings.CutPrefix(base, "unix:")
 	if !ok {
-		return client, strings.TrimSuffix(base, "/")
+		t, err := g.transport()
+		client.Transport = t
+		return client, strings.TrimSuffix(base, "/"), err
 	}
 	client.Transport = &http.Transport{DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
 		return new(net.Dialer).DialContext(ctx, "unix", path)
 	}}
-	return client, "http://unix"
+	return client, "http://unix", nil
 }
 
 // apiKey reads the key to show to the publisher.
@@ -60,17 +62,25 @@ func (g *globals) call(ctx context.Context, method, path string, body any) (int,
 
 // ask is call with any body, and for as long as timeout.
 func (g *globals) ask(ctx context.Context, method, path, contentType string, body io.Reader, timeout time.Duration) (int, []byte, error) {
-	key, err := g.apiKey()
+	key := ""
+	if g.ClientCert == "" || g.APIKeyFile != "" { // else the certificate says who asks
+		var err error
+		if key, err = g.apiKey(); err != nil {
+			return 0, nil, err
+		}
+	}
+	client, base, err := g.httpClient(g.Publisher)
 	if err != nil {
 		return 0, nil, err
 	}
-	client, base := httpClient(g.Publisher)
 	client.Timeout = timeout
 	req, err := http.NewRequestWithContext(ctx, method, base+path, body)
 	if err != nil {
 		return 0, nil, usage("--publisher: %v", err)
 	}
-	req.Header.Set("Authorization", "Bearer "+key)
+	if key != "" {
+		req.Header.Set("Authorization", "Bearer "+key)
+	}
 	req.Header.Set("Accept", "application/json")
 	if contentType != "" {
 		req.Header.Set("Content-Type", contentType)

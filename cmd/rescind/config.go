@@ -37,6 +37,8 @@ type structured struct {
 	Users   []intake.UserConfig   `yaml:"users"`
 	// OAuthClients may revoke and introspect their own tokens.
 	OAuthClients []intake.ClientConfig `yaml:"oauth_clients"`
+	// TLSClients are callers who are known by their certificates.
+	TLSClients []intake.TLSClientConfig `yaml:"tls_clients"`
 	// SSFTransmitters are those whose security events are taken.
 	SSFTransmitters []intake.TransmitterConfig `yaml:"ssf_transmitters"`
 	// RateLimits are how often one caller may revoke.

@@ -32,7 +32,7 @@ func (c *demoServiceCmd) Run(ctx context.Context, g *globals) (err error) {
 		return err
 	}
 	defer realms.Close()
-	srv, err := listen("service", c.Listen)
+	srv, err := listen("service", c.Listen, nil)
 	if err != nil {
 		return err
 	}

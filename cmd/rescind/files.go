@@ -73,7 +73,7 @@ func readKey(path string) (string, error) {
 func (g *globals) adminKeySum(path string, log *slog.Logger) (sum [sha256.Size]byte, err error) {
 	key, err := readKey(orPath(path, g.path("admin.key")))
 	if path == "" && errors.Is(err, fs.ErrNotExist) {
-		if len(g.file.APIKeys)+len(g.file.Users)+len(g.file.AdminRealms)+len(g.file.OAuthClients) == 0 {
+		if len(g.file.APIKeys)+len(g.file.Users)+len(g.file.AdminRealms)+len(g.file.OAuthClients)+len(g.file.TLSClients) == 0 {
 			log.Warn("no admin key, no api_keys, no users, no oauth_clients: nobody can revoke but with a token of their own",
 				"make", "rescind apikeys new NAME")
 		}

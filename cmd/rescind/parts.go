@@ -159,7 +159,7 @@ func (p *publisherPart) beside(ctx context.Context) {
 
 // callers are those whom the configuration file names.
 func (g *globals) callers(realms *realm.Realms, log *slog.Logger) intake.AuthConfig {
-	return intake.AuthConfig{APIKeys: g.file.APIKeys, Users: g.file.Users, Clients: g.file.OAuthClients,
+	return intake.AuthConfig{APIKeys: g.file.APIKeys, Users: g.file.Users, Clients: g.file.OAuthClients, TLSClients: g.file.TLSClients,
 		Keys: g.keyOptions(log), Realms: realms, AdminRealms: g.file.AdminRealms}
 }
 

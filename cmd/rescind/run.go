@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"net/http"
 	"time"
@@ -60,6 +61,7 @@ type publisherCmd struct {
 	Listen    string `help:"Where the publisher listens." default:"127.0.0.1:7480" placeholder:"HOST:PORT"`
 	PublicURL string `name:"public-url" help:"What others call the publisher. Default: where it listens." placeholder:"URL"`
 	doorFlags
+	tlsFlags
 	Key          string        `help:"Signing key. Default: publisher.key in DIR." placeholder:"FILE"`
 	Keys         string        `help:"All publishers' public keys, a JWKS file or URL. Default: publishers.jwks in DIR." placeholder:"FILE|URL"`
 	AdminKey     string        `help:"File with the admin key; none means no admin. Default: admin.key in DIR." placeholder:"FILE"`
@@ -74,7 +76,7 @@ it has found the streams as they must be ("rescind streams apply" makes them) an
 
 // Validate is kong's.
 func (c *publisherCmd) Validate() error {
-	return errors.Join(checkListen("--listen", c.Listen), checkPublicURL(c.PublicURL), c.doorFlags.validate(), checkKeys(c.Keys),
+	return errors.Join(checkListen("--listen", c.Listen), checkPublicURL(c.PublicURL), c.doorFlags.validate(), c.tlsFlags.validate(), checkKeys(c.Keys),
 		notNegative("--receipt-after", c.ReceiptAfter))
 }
 
@@ -88,7 +90,11 @@ func (c *publisherCmd) Run(ctx context.Context, g *globals) (err error) {
 	if err != nil {
 		return err
 	}
-	srv, err := listen("publisher", c.Listen)
+	secure, err := c.tlsFlags.config(tls.VerifyClientCertIfGiven)
+	if err != nil {
+		return err
+	}
+	srv, err := listen("publisher", c.Listen, secure)
 	if err != nil {
 		return err
 	}
@@ -124,9 +130,10 @@ func orPath(given, byDefault string) string {
 }
 
 type agentCmd struct {
-	Service        string        `help:"The service that the agent stands beside." default:"sidecar"`
-	Instance       string        `help:"The instance of it; unique in the service. Default: the host's name." placeholder:"NAME"`
-	AgentListen    string        `help:"Where the agent listens; unix:/path for a socket." default:"127.0.0.1:7481" placeholder:"HOST:PORT"`
+	Service     string `help:"The service that the agent stands beside." default:"sidecar"`
+	Instance    string `help:"The instance of it; unique in the service. Default: the host's name." placeholder:"NAME"`
+	AgentListen string `help:"Where the agent listens; unix:/path for a socket." default:"127.0.0.1:7481" placeholder:"HOST:PORT"`
+	tlsFlags
 	Keys           string        `help:"Publishers' public keys, a JWKS file or URL. Default: publishers.jwks in DIR." placeholder:"FILE|URL"`
 	Bound          time.Duration `help:"How old the newest beacon may be while the agent calls itself fresh; 10s with a cluster." default:"5s"`
 	MaxStaleness   time.Duration `help:"Refuse (503) when the agent knows less than that; 0 decides from what is known." default:"0s"`
@@ -150,7 +157,7 @@ func (c *agentCmd) Validate() error {
 	if c.Service == "" {
 		return errors.New("--service must not be empty")
 	}
-	return errors.Join(checkListen("--agent-listen", c.AgentListen), checkKeys(c.Keys),
+	return errors.Join(checkListen("--agent-listen", c.AgentListen), checkKeys(c.Keys), c.tlsFlags.validate(),
 		notNegative("--bound", c.Bound), notNegative("--max-staleness", c.MaxStaleness),
 		notNegative("--cache-tokens", c.CacheTokens))
 }
@@ -161,7 +168,11 @@ func (c *agentCmd) Run(ctx context.Context, g *globals) (err error) {
 	if err != nil {
 		return err
 	}
-	srv, err := listen("agent", c.AgentListen)
+	secure, err := c.tlsFlags.config(tls.RequireAndVerifyClientCert)
+	if err != nil {
+		return err
+	}
+	srv, err := listen("agent", c.AgentListen, secure)
 	if err != nil {
 		return err
 	}

@@ -3,6 +3,7 @@ package main
 import (
 	"bufio"
 	"bytes"
+	"crypto/x509/pkix"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -17,6 +18,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/rescind/rescind/internal/certtest"
 	"github.com/rogpeppe/go-internal/testscript"
 )
 
@@ -41,7 +43,17 @@ type scriptCommand = func(ts *testscript.TestScript, neg bool, args []string)
 
 func scriptCommands() map[string]scriptCommand {
 	return map[string]scriptCommand{"exits": exitsCommand, "json": jsonCommand, "start": startCommand,
-		"halt": haltCommand, "mode": modeCommand, "alter": alterCommand, "await": awaitCommand}
+		"halt": haltCommand, "mode": modeCommand, "alter": alterCommand, "await": awaitCommand, "certs": certsCommand}
+}
+
+// certs NAME… makes a CA (ca.pem), and a certificate and key for each name, which is
+// the common name too.
+func certsCommand(ts *testscript.TestScript, _ bool, args []string) {
+	ca, err := certtest.NewCA(ts.MkAbs("."), "ca")
+	ts.Check(err)
+	for _, name := range args {
+		ts.Check(ca.Sign(name, pkix.Name{CommonName: name}))
+	}
 }
 
 // exits CODE PROGRAM ARGS… runs a program that must end with the code.

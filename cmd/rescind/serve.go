@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"crypto/tls"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -21,11 +22,12 @@ import (
 type httpServer struct {
 	name     string
 	listener net.Listener
+	tls      *tls.Config // nil for plain HTTP
 	srv      *http.Server
 }
 
 // listen opens host:port or unix:/path.
-func listen(name, address string) (*httpServer, error) {
+func listen(name, address string, secure *tls.Config) (*httpServer, error) {
 	network, addr := "tcp", address
 	if path, ok := strings.CutPrefix(address, "unix:"); ok {
 		network, addr = "unix", path
@@ -37,7 +39,7 @@ func listen(name, address string) (*httpServer, error) {
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", name, err)
 	}
-	return &httpServer{name: name, listener: l}, nil
+	return &httpServer{name: name, listener: l, tls: secure}, nil
 }
 
 // streamTime is how long requests may go on after the process was told to stop,
@@ -68,6 +70,9 @@ func (s *httpServer) url() string {
 	if s.listener.Addr().Network() == "unix" {
 		return "unix:" + s.listener.Addr().String()
 	}
+	if s.tls != nil {
+		return "https://" + s.listener.Addr().String()
+	}
 	return "http://" + s.listener.Addr().String()
 }
 
@@ -81,7 +86,14 @@ func (s *httpServer) serve(ctx context.Context, h http.Handler, log *slog.Logger
 		BaseContext:    func(net.Listener) context.Context { return base },
 		MaxHeaderBytes: 64 << 10, ErrorLog: slog.NewLogLogger(log.Handler(), slog.LevelDebug)}
 	done := make(chan error, 1)
-	go func() { done <- s.srv.Serve(s.listener) }()
+	go func() {
+		if s.tls == nil {
+			done <- s.srv.Serve(s.listener)
+			return
+		}
+		s.srv.TLSConfig = s.tls
+		done <- s.srv.ServeTLS(s.listener, "", "")
+	}()
 	select {
 	case err := <-done:
 		return fmt.Errorf("%s: %w", s.name, err)

@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -24,6 +25,7 @@ type upCmd struct {
 	NatsListen  string `help:"Where the embedded NATS listens." default:"127.0.0.1:4222" placeholder:"HOST:PORT"`
 	PublicURL   string `name:"public-url" help:"What others call the publisher. Default: where it listens." placeholder:"URL"`
 	doorFlags
+	tlsFlags
 }
 
 func (c *upCmd) Help() string {
@@ -35,19 +37,23 @@ rescind out and for a single host; a fleet runs nats, publisher and agent as pro
 // Validate is kong's.
 func (c *upCmd) Validate() error {
 	return errors.Join(checkListen("--listen", c.Listen), checkListen("--agent-listen", c.AgentListen),
-		checkHostPort("--nats-listen", c.NatsListen), checkPublicURL(c.PublicURL), c.doorFlags.validate())
+		checkHostPort("--nats-listen", c.NatsListen), checkPublicURL(c.PublicURL), c.doorFlags.validate(), c.tlsFlags.validate())
 }
 
 // Run is long because it is one straight line: each part is started once the one
 // before it is there, and closed in reverse order.
 func (c *upCmd) Run(ctx context.Context, g *globals) (err error) {
 	log := g.logger()
-	pub, err := listen("publisher", c.Listen)
+	secure, err := c.tlsFlags.config(tls.VerifyClientCertIfGiven)
+	if err != nil {
+		return err
+	}
+	pub, err := listen("publisher", c.Listen, secure)
 	if err != nil {
 		return err
 	}
 	defer pub.listener.Close()
-	ag, err := listen("agent", c.AgentListen)
+	ag, err := listen("agent", c.AgentListen, secure)
 	if err != nil {
 		return err
 	}

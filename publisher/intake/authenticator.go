@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/sha256"
 	"crypto/subtle"
+	"crypto/x509"
 	"encoding/base64"
 	"errors"
 	"fmt"
@@ -67,8 +68,12 @@ func (a *Authenticator) now() time.Time {
 // Bearer with the admin key, an API key or a realm's token; ApiKey with an API
 // key, or with base64 of id:key as Elasticsearch clients send it; Basic with a
 // user's password, the admin key as password of admin, or an API key as that of
-// its id. It may block for as long as the request's context lasts.
+// its id. Without that header, a certificate that the server has verified tells it by
+// its subject. It may block for as long as the request's context lasts.
 func (a *Authenticator) Authenticate(r *http.Request) (*Caller, error) {
+	if len(r.Header.Values("Authorization")) == 0 && r.TLS != nil && len(r.TLS.VerifiedChains) > 0 {
+		return a.certificate(r.TLS.VerifiedChains[0][0])
+	}
 	scheme, credentials, err := authorization(r.Header)
 	if err != nil {
 		return nil, err
@@ -83,6 +88,25 @@ func (a *Authenticator) Authenticate(r *http.Request) (*Caller, error) {
 	default:
 		return nil, bad("the scheme is not Bearer, ApiKey or Basic")
 	}
+}
+
+// certificate finds the caller of a certificate that was verified.
+func (a *Authenticator) certificate(cert *x509.Certificate) (*Caller, error) {
+	subject := cert.Subject.String()
+	for _, t := range a.config.TLSClients {
+		if t.Subject == subject {
+			return bounded(&Caller{Name: "tls:" + subject, Kind: CallerTLS, Realms: t.Realms, Kinds: t.Kinds, Initiator: events.ByAdmin}, t.Receiver), nil
+		}
+	}
+	return nil, bad("the subject of the certificate is none that is known here")
+}
+
+// bounded makes a receiver of a caller, if it is one.
+func bounded(c *Caller, receiver bool) *Caller {
+	if receiver {
+		c.Kinds, c.SSF = []events.Kind{}, SSFManage
+	}
+	return c
 }
 
 func bad(reason string) error { return fmt.Errorf("%w: %s", ErrBadCredentials, reason) }
@@ -203,11 +227,7 @@ func (a *Authenticator) findKey(secret string) *apiKey {
 }
 
 func (k *apiKey) caller() *Caller {
-	if k.Receiver {
-		return &Caller{Name: "apikey:" + k.ID, Kind: CallerAPIKey, Realms: k.Realms, Kinds: []events.Kind{},
-			Initiator: events.ByAdmin, SSF: SSFManage}
-	}
-	return &Caller{Name: "apikey:" + k.ID, Kind: CallerAPIKey, Realms: k.Realms, Kinds: k.Kinds, Initiator: events.ByAdmin}
+	return bounded(&Caller{Name: "apikey:" + k.ID, Kind: CallerAPIKey, Realms: k.Realms, Kinds: k.Kinds, Initiator: events.ByAdmin}, k.Receiver)
 }
 
 // decodePair reads base64 of name:secret (RFC 7617 section 2).

@@ -23,6 +23,7 @@ type AuthConfig struct {
 	APIKeys        []APIKeyConfig
 	Users          []UserConfig
 	Clients        []ClientConfig
+	TLSClients     []TLSClientConfig
 	// Keys say how clients' keys are fetched, and where their files are. Its clock
 	// is Now.
 	Keys realm.Options
@@ -55,6 +56,17 @@ type UserConfig struct {
 	Bcrypt string        `yaml:"bcrypt"` // such as htpasswd -B makes
 	Realms []string      `yaml:"realms"` // absent means all
 	Kinds  []events.Kind `yaml:"kinds"`  // absent means all
+}
+
+// TLSClientConfig is a caller who is known by the subject of its certificate, as
+// rescind.yaml has it. The server has verified the certificate.
+type TLSClientConfig struct {
+	// Subject is the distinguished name as RFC 2253 writes it, such as
+	// CN=ops,O=Example; compared to the letter.
+	Subject  string        `yaml:"subject"`
+	Realms   []string      `yaml:"realms"` // absent means all
+	Kinds    []events.Kind `yaml:"kinds"`  // absent means all
+	Receiver bool          `yaml:"receiver"`
 }
 
 // ClientConfig is an OAuth client as rescind.yaml has it. It may revoke and
@@ -107,7 +119,7 @@ func (c *AuthConfig) validate() error {
 	for i, k := range c.APIKeys {
 		err := errors.Join(checkName("id", k.ID, taken), checkSum(k.SHA256, sums), c.checkBounds(k.Realms, k.Kinds))
 		if err == nil && k.Receiver && k.Kinds != nil {
-			err = errors.New("kinds: a receiver revokes nothing")
+			err = errReceiverKinds
 		}
 		if err != nil {
 			return fmt.Errorf("api_keys[%d]: %w", i, err)
@@ -120,6 +132,20 @@ func (c *AuthConfig) validate() error {
 	}
 	if err := c.validateClients(taken); err != nil {
 		return err
+	}
+	subjects := map[string]bool{"": true}
+	for i, t := range c.TLSClients {
+		err := c.checkBounds(t.Realms, t.Kinds)
+		switch {
+		case subjects[t.Subject]:
+			err = errors.New("subject: is empty, or one that is listed twice")
+		case t.Receiver && t.Kinds != nil:
+			err = errReceiverKinds
+		}
+		if err != nil {
+			return fmt.Errorf("tls_clients[%d]: %w", i, err)
+		}
+		subjects[t.Subject] = true
 	}
 	if err := c.checkRealms(c.AdminRealms); err != nil {
 		return fmt.Errorf("admin_realms: %w", err)
@@ -175,6 +201,8 @@ func (c *AuthConfig) keyOptions() realm.Options {
 	o.Now = c.Now
 	return o
 }
+
+var errReceiverKinds = errors.New("kinds: a receiver revokes nothing")
 
 func checkName(field, name string, taken map[string]bool) error {
 	if !callerName.MatchString(name) {

@@ -37,13 +37,15 @@ const (
 	CallerIssuer CallerKind = "issuer"
 
 	CallerTransmitter CallerKind = "transmitter"
+	CallerTLS         CallerKind = "tls"
 )
 
 // Caller is who asks for a revocation, and what it may ask for.
 type Caller struct {
 	// Name tells callers apart in the log, the audit stream and the scope of an
 	// Idempotency-Key: "admin", "apikey:ID", "basic:NAME", "bearer:REALM:USER",
-	// "client:REALM:ID", "issuer:REALM:URL" or "transmitter:REALM:URL".
+	// "client:REALM:ID", "issuer:REALM:URL", "transmitter:REALM:URL" or
+	// "tls:SUBJECT".
 	Name string
 	Kind CallerKind
 	// Realms are the names of the realms it is bound to; nil means unbound.

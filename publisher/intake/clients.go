@@ -94,7 +94,7 @@ func (a *Authenticator) authenticateForm(r *http.Request, form url.Values, audie
 	case secret != "":
 		return a.named(r.Context(), id, secret)
 	case id == "":
-		return nil, ErrNoCredentials
+		return a.Authenticate(r) // by a certificate, or not at all
 	}
 	if c := a.clients[id]; c != nil && c.Public {
 		return c.caller(), nil
