@@ -8,21 +8,12 @@ import (
 	"github.com/golang-jwt/jwt/v5"
 
 	"github.com/rescind/rescind/events"
-	"github.com/rescind/rescind/internal/realm"
 )
 
 // FuzzLogoutClaims: whatever claims an issuer signs, what is taken names somebody of
 // its own realm.
 func FuzzLogoutClaims(f *testing.F) {
-	dev, err := realm.OpenDev(f.TempDir())
-	if err != nil {
-		f.Fatal(err)
-	}
-	realms, err := realm.New(dev.Configs(), realm.Options{})
-	if err != nil {
-		f.Fatal(err)
-	}
-	defer realms.Close()
+	dev, realms := devRealms(f)
 	for _, more := range []string{`{"sid":"s"}`, `{"sub":"u"}`, `{"sub":"u","sid":"s","nonce":1}`, `{"events":{}}`, `{"sub":"u","iat":9e9}`, `{"aud":[]}`, `{"sid":{}}`} {
 		f.Add(more)
 	}

@@ -11,18 +11,25 @@ import (
 	"github.com/rescind/rescind/internal/realm"
 )
 
-// FuzzClientForm: whatever a form and its headers hold, only the right secret, or the
-// bare name of a public client, makes a caller.
-func FuzzClientForm(f *testing.F) {
-	dev, err := realm.OpenDev(f.TempDir())
+// devRealms are the development realms, and what issues their tokens.
+func devRealms(tb testing.TB) (*realm.Dev, *realm.Realms) {
+	tb.Helper()
+	dev, err := realm.OpenDev(tb.TempDir())
 	if err != nil {
-		f.Fatal(err)
+		tb.Fatal(err)
 	}
 	realms, err := realm.New(dev.Configs(), realm.Options{})
 	if err != nil {
-		f.Fatal(err)
+		tb.Fatal(err)
 	}
-	defer realms.Close()
+	tb.Cleanup(realms.Close)
+	return dev, realms
+}
+
+// FuzzClientForm: whatever a form and its headers hold, only the right secret, or the
+// bare name of a public client, makes a caller.
+func FuzzClientForm(f *testing.F) {
+	_, realms := devRealms(f)
 	secret, sum := NewAPIKey()
 	a, err := NewAuthenticator(AuthConfig{Realms: realms, Clients: []ClientConfig{
 		{ID: "web", Realm: "demo", SecretSHA256: sum}, {ID: "spa", Realm: "demo", Public: true}}})

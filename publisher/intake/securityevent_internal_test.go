@@ -10,7 +10,6 @@ import (
 	"github.com/golang-jwt/jwt/v5"
 
 	"github.com/rescind/rescind/events"
-	"github.com/rescind/rescind/internal/realm"
 )
 
 func TestReasonsAreReadInEnglish(t *testing.T) {
@@ -32,15 +31,7 @@ func TestReasonsAreReadInEnglish(t *testing.T) {
 // FuzzSecurityEvent: whatever claims a transmitter signs, what is taken has a subject,
 // a name and an event, and no more than one subject.
 func FuzzSecurityEvent(f *testing.F) {
-	dev, err := realm.OpenDev(f.TempDir())
-	if err != nil {
-		f.Fatal(err)
-	}
-	realms, err := realm.New(dev.Configs(), realm.Options{})
-	if err != nil {
-		f.Fatal(err)
-	}
-	defer realms.Close()
+	dev, realms := devRealms(f)
 	demo, _ := realms.Get("demo")
 	from := &transmitter{realm: demo, TransmitterConfig: TransmitterConfig{Events: revokingEvents}}
 	const uri = `"https://schemas.openid.net/secevent/caep/event-type/session-revoked"`

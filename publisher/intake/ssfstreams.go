@@ -229,15 +229,8 @@ func (d streamDoor) show(w http.ResponseWriter, r *http.Request) error {
 // change is PATCH and PUT /ssf/stream.
 func (d streamDoor) change(whole bool) handler {
 	return func(w http.ResponseWriter, r *http.Request) error {
-		c, err := d.caller(r, SSFManage)
-		if err != nil {
-			return err
-		}
 		var q streamRequest
-		if err := readJSONBody(w, r, ssfLimit, &q); err != nil {
-			return err
-		}
-		s, err := d.find(r, c, valueOf(q.ID))
+		s, err := d.asked(w, r, SSFManage, ssfLimit, &q, func() string { return valueOf(q.ID) })
 		if err != nil {
 			return err
 		}
@@ -296,15 +289,8 @@ func (d streamDoor) status(w http.ResponseWriter, r *http.Request) error {
 
 // setStatus is POST /ssf/status.
 func (d streamDoor) setStatus(w http.ResponseWriter, r *http.Request) error {
-	c, err := d.caller(r, SSFManage)
-	if err != nil {
-		return err
-	}
 	var q statusBody
-	if err := readJSONBody(w, r, ssfLimit, &q); err != nil {
-		return err
-	}
-	s, err := d.find(r, c, q.ID)
+	s, err := d.asked(w, r, SSFManage, ssfLimit, &q, func() string { return q.ID })
 	if err != nil {
 		return err
 	}
@@ -321,23 +307,16 @@ const maxState = 1024
 
 // verify is POST /ssf/verify.
 func (d streamDoor) verify(w http.ResponseWriter, r *http.Request) error {
-	c, err := d.caller(r, SSFManage)
-	if err != nil {
-		return err
-	}
 	var q struct {
 		ID    string `json:"stream_id"`
 		State string `json:"state"`
 	}
-	if err := readJSONBody(w, r, ssfLimit, &q); err != nil {
+	s, err := d.asked(w, r, SSFManage, ssfLimit, &q, func() string { return q.ID })
+	if err != nil {
 		return err
 	}
 	if len(q.State) > maxState {
 		return fmt.Errorf("%w: state is longer than %d bytes", errMalformed, maxState)
-	}
-	s, err := d.find(r, c, q.ID)
-	if err != nil {
-		return err
 	}
 	if err := d.t.Verify(r.Context(), s, q.State); err != nil {
 		return err
@@ -356,15 +335,8 @@ type pollBody struct {
 
 // poll is POST /ssf/poll/{id}.
 func (d streamDoor) poll(w http.ResponseWriter, r *http.Request) error {
-	c, err := d.caller(r, SSFRead)
-	if err != nil {
-		return err
-	}
 	var q pollBody
-	if err := readJSONBody(w, r, pollLimit, &q); err != nil {
-		return err
-	}
-	s, err := d.find(r, c, r.PathValue("id"))
+	s, err := d.asked(w, r, SSFRead, pollLimit, &q, func() string { return r.PathValue("id") })
 	if err != nil {
 		return err
 	}
@@ -405,6 +377,18 @@ func (d streamDoor) caller(r *http.Request, right SSFRight) (*Caller, error) {
 		return c, nil
 	}
 	return nil, fmt.Errorf("%w: this caller may not receive events", ErrForbidden)
+}
+
+// asked authenticates the caller, reads its body, and finds the stream that it means.
+func (d streamDoor) asked(w http.ResponseWriter, r *http.Request, right SSFRight, limit int64, into any, id func() string) (*transmit.Stream, error) {
+	c, err := d.caller(r, right)
+	if err != nil {
+		return nil, err
+	}
+	if err := readJSONBody(w, r, limit, into); err != nil {
+		return nil, err
+	}
+	return d.find(r, c, id())
 }
 
 // mayUse tells whether the stream is the caller's. The admin may look at all.
