@@ -18,10 +18,11 @@ type elsewhere struct {
 	events []events.ReceiptEvent
 }
 
-// noteElsewhere notes an event of another publisher's order.
-func (l *loop) noteElsewhere(s events.Stream, seq uint64, r *events.Revocation) {
+// noteElsewhere notes an event of an order that this ledger does not have as its own:
+// another publisher's, or one of before the ledger was lost.
+func (l *loop) noteElsewhere(s events.Stream, seq uint64, r *events.Revocation, own bool) {
 	age := l.now().Sub(time.Unix(r.IssuedAt, 0))
-	if r.Cause == "" || r.Origin.Publisher == l.id || age >= keyFor {
+	if r.Cause == "" || own || age >= keyFor {
 		return
 	}
 	e := events.ReceiptEvent{ID: r.ID, Stream: s, Seq: seq, Target: r.Target.String(), NotBefore: r.NotBefore}

@@ -76,8 +76,23 @@ func TestAnOrderIsKnownByItsKeyAtEachPublisher(t *testing.T) {
 		t.Errorf("its own: %+v, %v", again, err)
 	}
 	one.mu.Lock()
-	defer one.mu.Unlock()
 	if len(one.elsewhere) != 0 {
 		t.Errorf("%d of its own orders are taken for another's", len(one.elsewhere))
+	}
+	one.mu.Unlock()
+	// One whose ledger is lost knows them from the stream.
+	cfg = one.cfg
+	if err := one.Close(); err != nil {
+		t.Fatal(err)
+	}
+	cfg.Dir = t.TempDir()
+	one = openOne(t, srv, cfg)
+	bustest.Eventually(t, "it has read the stream", func() bool {
+		one.mu.Lock()
+		defer one.mu.Unlock()
+		return len(one.elsewhere) == 2
+	})
+	if again, err := one.Revoke(t.Context(), *client); err != nil || !again.Replayed {
+		t.Errorf("after the ledger was lost: %+v, %v", again, err)
 	}
 }

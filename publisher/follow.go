@@ -112,7 +112,7 @@ func (l *loop) apply(s events.Stream, m follow.Message, job *persist) {
 	if t := l.tallies.byEvent[id]; t != nil {
 		l.reached(t, t.events[id], m.Seq)
 	}
-	l.noteElsewhere(s, m.Seq, m.Event)
+	l.noteElsewhere(s, m.Seq, m.Event, e.own)
 	if expired {
 		return
 	}

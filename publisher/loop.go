@@ -118,7 +118,7 @@ func (l *loop) loadEvent(e *ledger.Entry) error {
 		return nil
 	}
 	if e.Seq != 0 {
-		l.noteElsewhere(e.Stream, e.Seq, m.Event)
+		l.noteElsewhere(e.Stream, e.Seq, m.Event, e.Own)
 		l.set.Stage(denylist.Change{Records: []denylist.Record{denylist.RecordOf(m.Event, m.KeyID, e.Stream, e.Seq)}})
 	}
 	return nil
