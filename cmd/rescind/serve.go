@@ -91,7 +91,7 @@ func (s *httpServer) serve(ctx context.Context, h http.Handler, log *slog.Logger
 			done <- s.srv.Serve(s.listener)
 			return
 		}
-		s.srv.TLSConfig = s.tls
+		s.srv.TLSConfig = s.tls.Clone() // up serves two listeners with it, and each changes its own
 		done <- s.srv.ServeTLS(s.listener, "", "")
 	}()
 	select {
