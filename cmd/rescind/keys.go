@@ -131,10 +131,10 @@ func (c *apikeysNewCmd) Run(g *globals) error {
 	}
 	fmt.Fprintf(g.std.out, "key (shown once): %s\n\nadd to rescind.yaml of the publishers:\n\napi_keys:\n  - id: %s\n    sha256: %s\n", key, c.ID, sum)
 	if len(c.Realms) > 0 {
-		fmt.Fprintf(g.std.out, "    realms: %s\n", yamlList(c.Realms))
+		fmt.Fprintf(g.std.out, "    realms: %s\n", yamlOf(c.Realms))
 	}
 	if len(c.Kinds) > 0 {
-		fmt.Fprintf(g.std.out, "    kinds: %s\n", yamlList(c.Kinds))
+		fmt.Fprintf(g.std.out, "    kinds: %s\n", yamlOf(c.Kinds))
 	}
 	if c.Receiver {
 		fmt.Fprintln(g.std.out, "    receiver: true")
@@ -166,23 +166,15 @@ func (c *clientsNewCmd) Run(g *globals) error {
 		return printJSON(g.std.out, map[string]any{"id": c.ID, "realm": c.Realm, "secret": secret, "secret_sha256": sum})
 	}
 	_, err := fmt.Fprintf(g.std.out, "client_secret (shown once): %s\n\nadd to rescind.yaml of the publishers:\n\n"+
-		"oauth_clients:\n  - id: %s\n    realm: %s\n    secret_sha256: %s\n", secret, yamlText(c.ID), yamlText(c.Realm), sum)
+		"oauth_clients:\n  - id: %s\n    realm: %s\n    secret_sha256: %s\n", secret, yamlOf(c.ID), yamlOf(c.Realm), sum)
 	return err
 }
 
-// yamlText is a text as YAML takes it, whatever is in it.
-func yamlText(s string) string {
-	b, err := json.Marshal(s)
+// yamlOf is a text or a list of them as YAML takes it, whatever is in it.
+func yamlOf[T string | []string](v T) string {
+	b, err := json.Marshal(v)
 	if err != nil {
-		return s
-	}
-	return string(b)
-}
-
-func yamlList(items []string) string {
-	b, err := json.Marshal(items)
-	if err != nil {
-		return "[]"
+		panic("yamlOf: " + err.Error()) // strings can be encoded
 	}
 	return string(b)
 }

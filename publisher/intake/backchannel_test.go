@@ -23,12 +23,7 @@ func logoutClaims(changes ...any) jwt.MapClaims {
 	now := time.Now()
 	c := jwt.MapClaims{"iss": demoIssuer, "aud": "shop", "iat": now.Unix(), "exp": now.Add(2 * time.Minute).Unix(),
 		"jti": now.Format(time.RFC3339Nano), "sid": "s1", "sub": "jack", "events": map[string]any{logoutEvent: map[string]any{}}}
-	for i := 0; i < len(changes); i += 2 {
-		if c[changes[i].(string)] = changes[i+1]; changes[i+1] == nil {
-			delete(c, changes[i].(string))
-		}
-	}
-	return c
+	return changed(c, changes)
 }
 
 func (g *rig) logoutToken(t *testing.T, changes ...any) string {

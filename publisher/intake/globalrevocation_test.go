@@ -27,12 +27,7 @@ func oktaClaims(changes ...any) jwt.MapClaims {
 	now := time.Now()
 	c := jwt.MapClaims{"jti": rand.Text(), "iss": demoIssuer, "sub": "shop", "aud": issuer + globalPath,
 		"exp": now.Add(5 * time.Minute).Unix(), "nbf": now.Add(-5 * time.Minute).Unix(), "iat": now.Unix()}
-	for i := 0; i < len(changes); i += 2 {
-		if c[changes[i].(string)] = changes[i+1]; changes[i+1] == nil {
-			delete(c, changes[i].(string))
-		}
-	}
-	return c
+	return changed(c, changes)
 }
 
 func (g *rig) okta(t *testing.T, changes ...any) string {

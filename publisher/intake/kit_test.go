@@ -131,6 +131,16 @@ func (g *rig) statement(t *testing.T, name, typ string, claims jwt.MapClaims) st
 	return raw
 }
 
+// changed makes the changes to claims, as names and values; nil leaves one out.
+func changed(c jwt.MapClaims, changes []any) jwt.MapClaims {
+	for i := 0; i < len(changes); i += 2 {
+		if c[changes[i].(string)] = changes[i+1]; changes[i+1] == nil {
+			delete(c, changes[i].(string))
+		}
+	}
+	return c
+}
+
 // reply is what came back.
 type reply struct {
 	status int

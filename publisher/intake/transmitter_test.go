@@ -124,12 +124,7 @@ func (tr *transmitter) setClaims(user string, changes ...any) jwt.MapClaims {
 	c := jwt.MapClaims{"iss": tr.issuer(), "aud": receiverAud, "iat": time.Now().Unix(), "jti": rand.Text(), "sub_id": issSub(user),
 		"events": map[string]any{sessionRevoked: map[string]any{"event_timestamp": time.Now().Unix(), "initiating_entity": "policy",
 			"reason_admin": map[string]string{"de": "Grund", "en": "reason"}}}}
-	for i := 0; i < len(changes); i += 2 {
-		if c[changes[i].(string)] = changes[i+1]; changes[i+1] == nil {
-			delete(c, changes[i].(string))
-		}
-	}
-	return c
+	return changed(c, changes)
 }
 
 // sign signs an event. Header changes as above.

@@ -37,7 +37,7 @@ type PollAnswer struct {
 	More bool
 }
 
-// Poll acknowledges events and gives the next ones. What is not acknowledged is given
+// Poll acknowledges events of a stream that Stream has found, and gives the next ones. What is not acknowledged is given
 // again after AckWait, to this or another publisher. When there is nothing it waits
 // for up to 30 s, unless told otherwise. The error is ErrUnavailable, or the
 // context's.
@@ -52,10 +52,6 @@ func (t *Transmitter) Poll(ctx context.Context, s *Stream, q PollRequest) (*Poll
 	if q.MaxEvents < 0 {
 		q.MaxEvents = defaultEvents
 	}
-	f, _, err := t.find(ctx, s.ID)
-	if err != nil {
-		return nil, err
-	}
 	waiting, cancel := context.WithTimeout(ctx, pollFor)
 	defer cancel()
 	if s.Status != Enabled {
@@ -65,7 +61,7 @@ func (t *Transmitter) Poll(ctx context.Context, s *Stream, q PollRequest) (*Poll
 		return a, ctx.Err()
 	}
 	for len(a.Sets) == 0 {
-		msgs, err := fetch(waiting, f, min(q.MaxEvents, maxEvents), q.AtOnce)
+		msgs, err := fetch(waiting, s.feed, min(q.MaxEvents, maxEvents), q.AtOnce)
 		if waiting.Err() != nil && ctx.Err() == nil || q.AtOnce && err == nil && len(msgs) == 0 {
 			return a, nil
 		}
@@ -74,7 +70,7 @@ func (t *Transmitter) Poll(ctx context.Context, s *Stream, q PollRequest) (*Poll
 		}
 		t.give(s, msgs, a)
 	}
-	n, err := f.Pending(ctx)
+	n, err := s.feed.Pending(ctx)
 	a.More = err == nil && n > 0 // it is optional, and false when it is not known
 	return a, nil
 }

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/rescind/rescind/events"
+	"github.com/rescind/rescind/internal/bus"
 )
 
 // The delivery methods (SSF 1.0 section 6.1).
@@ -53,6 +54,8 @@ type Stream struct {
 	Method, Endpoint, Authorization string
 	Status                          Status
 	Reason                          string
+
+	feed *bus.Feed // where it was found
 }
 
 // Delivered are the event types that are sent: those supported and asked for. Who did
@@ -155,7 +158,8 @@ func (t *Transmitter) read(id, meta string) (*Stream, error) {
 	if err != nil {
 		return nil, fmt.Errorf("stream %s: %w", id, err)
 	}
-	return &Stream{id, k.Owner, k.Realms, k.Audience, k.Requested, k.Description, k.Method, k.Endpoint, authorization, k.Status, k.Reason}, nil
+	return &Stream{ID: id, Owner: k.Owner, Realms: k.Realms, Audience: k.Audience, Requested: k.Requested, Description: k.Description,
+		Method: k.Method, Endpoint: k.Endpoint, Authorization: authorization, Status: k.Status, Reason: k.Reason}, nil
 }
 
 // minVerification is the least time between two verification events of a stream.

@@ -161,7 +161,10 @@ func unavailable(err error) error {
 
 // Stream finds a stream. The errors are ErrNotFound and ErrUnavailable.
 func (t *Transmitter) Stream(ctx context.Context, id string) (*Stream, error) {
-	_, s, err := t.find(ctx, id)
+	f, s, err := t.find(ctx, id)
+	if err == nil {
+		s.feed = f
+	}
 	return s, err
 }
 
