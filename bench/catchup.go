@@ -61,22 +61,36 @@ func (s *site) catchup(ctx context.Context, n int, repeat repeats) ([]Row, error
 	return []Row{catchupRow(n, "memory", consumerMaps, rates), catchupRow(n, "durable", consumerKeeps, rates)}, nil
 }
 
-// catchupRound reads the stock once in every way.
+// inMemory is how often a round reads the stock without files, which takes
+// milliseconds.
+const inMemory = 5
+
+// catchupRound reads the stock in every way.
 func (k *filled) catchupRound(ctx context.Context, n int, holds []*events.Token, rates map[string]samples) error {
 	add := func(name string, took time.Duration) { rates[name] = append(rates[name], perSecond(n, took)) }
-	for _, name := range []string{consumerReads, consumerMaps, consumerKeeps} {
+	consume := func(name string) error {
 		took, err := k.consume(ctx, name, n)
 		if err != nil {
 			return fmt.Errorf("%s: %w", name, err)
 		}
 		add(name, took)
+		return nil
 	}
-	took, err := k.read(ctx, "", holds...)
-	if err != nil {
+	for range inMemory {
+		if err := errors.Join(consume(consumerReads), consume(consumerMaps)); err != nil {
+			return err
+		}
+		took, err := k.read(ctx, "", holds...)
+		if err != nil {
+			return err
+		}
+		add("memory", took.synced)
+	}
+	if err := consume(consumerKeeps); err != nil {
 		return err
 	}
-	add("memory", took.synced)
-	if took, err = k.readDurably(ctx, holds...); err != nil {
+	took, err := k.readDurably(ctx, holds...)
+	if err != nil {
 		return err
 	}
 	add("durable", took.durable)

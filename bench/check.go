@@ -45,7 +45,7 @@ func checksAt(ctx context.Context, c *Config, p *pool, s stock) (rows []Row, err
 		return nil, err
 	}
 	for _, name := range []string{"check_miss", "check_hit"} {
-		contest := contest{contestants: all, rounds: pick(c, 9, 3, 1), revoked: name == "check_hit"}
+		contest := contest{contestants: all, rounds: pick(c, 120, 48, 1), revoked: name == "check_hit"}
 		if contest.tokens, err = p.tokens(contest.revoked, s); err != nil {
 			return rows, err
 		}

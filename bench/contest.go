@@ -27,8 +27,11 @@ const (
 	// blockSize tokens are timed together: few enough to stay in the first cache,
 	// enough to make the clock's own cost small.
 	blockSize = 64
-	// slowBlocks is how many blocks a slow contestant gets in a round.
-	slowBlocks = 12
+	// passBlocks is how many blocks a pass takes: a few milliseconds, so that what
+	// is compared meets the same phase of the machine.
+	passBlocks = 128
+	// slowBlocks is how many blocks a slow contestant gets in a pass.
+	slowBlocks = 4
 )
 
 // contest lets all contestants decide on the same tokens, round after round, on
@@ -56,16 +59,16 @@ func (c *contest) run(ctx context.Context) (map[string]result, error) {
 			if ctx.Err() != nil {
 				return nil, context.Cause(ctx)
 			}
-			one, err := c.pass(who, round, 1)
-			if err != nil {
-				return nil, err
-			}
-			two, err := c.pass(who, round, 2)
-			if err != nil {
-				return nil, err
+			var of [2]float64
+			for i := range of {
+				cores := (i+round)%2 + 1
+				var err error
+				if of[cores-1], err = c.pass(who, round, cores); err != nil {
+					return nil, err
+				}
 			}
 			if round > 0 { // the first warms up
-				samples[who.name] = append(samples[who.name], result{one, two, 2 * one / two})
+				samples[who.name] = append(samples[who.name], result{of[0], of[1], 2 * of[0] / of[1]})
 			}
 		}
 	}
@@ -107,11 +110,16 @@ func (c *contest) pass(who *contestant, round, cores int) (float64, error) {
 	return sum / float64(cores), nil
 }
 
-// share is the part of the tokens that a core decides on.
+// share is the part of the tokens that a core decides on, another one in each
+// round.
 func (c *contest) share(who *contestant, round, core, cores int) []query {
 	n := len(c.tokens) / cores / blockSize * blockSize
 	mine := c.tokens[core*n : (core+1)*n]
-	if size := slowBlocks * blockSize; who.slow && size < n {
+	size := passBlocks * blockSize
+	if who.slow {
+		size = slowBlocks * blockSize
+	}
+	if size < n {
 		at := round * size % (n - size)
 		mine = mine[at : at+size]
 	}

@@ -58,7 +58,7 @@ func sidecars(ctx context.Context, c *Config) (rows []Row, err error) {
 		return nil, err
 	}
 	tcp.seconds = pick(c, 3, 1, 1)
-	unix := &unixLoad{tokens: tokens, lasts: pick(c, 2*time.Second, 250*time.Millisecond, 50*time.Millisecond)}
+	unix := &unixLoad{tokens: tokens, lasts: pick(c, time.Second, 125*time.Millisecond, 50*time.Millisecond)}
 	for _, to := range at {
 		if _, err := unix.run(ctx, to.Unix, 8); err != nil { // it warms up
 			return nil, err
@@ -74,7 +74,7 @@ func sidecars(ctx context.Context, c *Config) (rows []Row, err error) {
 				return rows, err
 			}
 			rows = append(rows, row)
-			s.rounds = pick(c, 6, 8, 1) // of a shorter run
+			s.rounds = pick(c, 12, 16, 1) // of a shorter run
 			row, err = s.row(ctx, mode+", unix socket", func(ctx context.Context, what string) (load, error) {
 				return unix.run(ctx, at[orNoCheck(what, mode)].Unix, connections)
 			})
