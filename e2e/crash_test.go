@@ -161,7 +161,7 @@ func TestAuditConsumerKilledAndRestarted(t *testing.T) {
 	eventually(t, time.Minute, "every event and receipt", func() bool { return lines() >= 2000 })
 	out := rescind(t, "audit", "verify", file, "--dir", f.dir)
 	t.Log(out)
-	if !strings.Contains(out, "1000 revocations, 0 lifts, 1000 receipts, 0 rejected, 0 problems") {
+	if !strings.Contains(out, "1000 revocations, 0 lifts, 1000 receipts, 0 refusals, 0 rejected, 0 problems") {
 		t.Errorf("verify says %s", out)
 	}
 	all := strings.SplitAfter(readFile(t, file)+"\n", "\n")

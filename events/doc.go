@@ -11,8 +11,8 @@
 // A [Revocation] is one event on a stream. It travels as a Security Event Token
 // (RFC 8417) signed with EdDSA by a [Signer] and read back by a [KeySet], which
 // knows which publisher a key belongs to and which kinds of event it may sign.
-// A [Beacon], a [Query] and a [Receipt] are signed the same way under a type of
-// their own, so none can be taken for another. A [Report], a [Status] and an
+// A [Beacon], a [Query], a [Receipt] and a [Refusal] are signed the same way under a
+// type of their own, so none can be taken for another. A [Report], a [Status] and an
 // [Ask] are plain JSON: agents have no keys, and the bus's permissions say who
 // may speak for which agent.
 //

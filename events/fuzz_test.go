@@ -73,14 +73,15 @@ func FuzzOpen(f *testing.F) {
 	})
 }
 
-// FuzzOpenMessages: beacons, queries and receipts of any claims never panic, and
+// FuzzOpenMessages: beacons, queries, receipts and refusals of any claims never panic, and
 // mean the same when they are signed again.
 func FuzzOpenMessages(f *testing.F) {
-	for _, name := range []string{"beacon.json", "query.json", "receipt.json", "all.json"} {
+	for _, name := range []string{"beacon.json", "query.json", "receipt.json", "refusal.json", "all.json"} {
 		f.Add(readTestdata(f, "wire", name))
 	}
 	signer, keys := testSigner(f), testKeySet(f)
 	beacon, query, receipt := headerOf(f, "rescind-beacon+jwt"), headerOf(f, "rescind-query+jwt"), headerOf(f, "rescind-receipt+jwt")
+	refusal := headerOf(f, "rescind-refusal+jwt")
 	f.Fuzz(func(t *testing.T, payload []byte) {
 		if b, err := keys.OpenBeacon(fleet, signAny(t, beacon, string(payload))); err == nil {
 			raw, err := signer.SignBeacon(fleet, pubURL, b)
@@ -108,6 +109,16 @@ func FuzzOpenMessages(f *testing.F) {
 				t.Fatal(err)
 			}
 			got, err := keys.OpenReceipt(fleet, raw)
+			checkAgain(t, r, got, err)
+		} else if !known(err) {
+			t.Error(err)
+		}
+		if r, err := keys.OpenRefusal(fleet, signAny(t, refusal, string(payload))); err == nil {
+			raw, err := signer.SignRefusal(fleet, pubURL, signedAt, r)
+			if err != nil {
+				t.Fatal(err)
+			}
+			got, err := keys.OpenRefusal(fleet, raw)
 			checkAgain(t, r, got, err)
 		} else if !known(err) {
 			t.Error(err)

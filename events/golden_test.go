@@ -75,6 +75,15 @@ func TestSignedMessagesAreByteForByteTheGoldenOnes(t *testing.T) {
 		got, err := keys.OpenReceipt(fleet, goldenSigned(t, "receipt", raw))
 		checkSame(t, want, got, err)
 	})
+	t.Run("refusal", func(t *testing.T) {
+		want := sampleRefusal(t)
+		raw, err := signer.SignRefusal(fleet, pubURL, signedAt+60, want)
+		if err != nil {
+			t.Fatal(err)
+		}
+		got, err := keys.OpenRefusal(fleet, goldenSigned(t, "refusal", raw))
+		checkSame(t, want, got, err)
+	})
 }
 
 func TestPlainMessagesAreByteForByteTheGoldenOnes(t *testing.T) {

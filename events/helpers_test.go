@@ -242,6 +242,12 @@ func sampleQuery(tb testing.TB) *events.Query {
 		SentAt: signedAt*1000 + 123, Target: baseRevocation(tb).Target, NotBefore: cutoff, Expires: expires}
 }
 
+func sampleRefusal(tb testing.TB) *events.Refusal {
+	return &events.Refusal{Origin: testOrigin(tb), ID: id(tb, "019ac9f2-0000-7000-8000-0000000000bb"), Door: "native",
+		Error: "forbidden", Detail: "this caller may not revoke kind all", Caller: "apikey:helpdesk", Remote: "192.0.2.7",
+		Kind: events.KindRealm, Realm: "main", Target: "realm main", Count: 17, First: signedAt * 1000, Last: signedAt*1000 + 59_000}
+}
+
 func sampleReceipt(tb testing.TB) *events.Receipt {
 	return &events.Receipt{Origin: testOrigin(tb), ID: id(tb, "019ac9f2-0000-7000-8000-0000000000aa"),
 		Events: []events.ReceiptEvent{{ID: id(tb, "019ac9f2-0000-7000-8000-000000000001"), Stream: events.Control,

@@ -16,6 +16,7 @@ const (
 	typeBeacon  = "rescind-beacon+jwt"
 	typeQuery   = "rescind-query+jwt"
 	typeReceipt = "rescind-receipt+jwt"
+	typeRefusal = "rescind-refusal+jwt"
 )
 
 // Why a signed message was not taken. A message that may be a real revocation
@@ -178,7 +179,7 @@ func knownHeaders(kid string) map[string]header {
 	known := map[string]header{}
 	d := newDocument()
 	defer d.release()
-	for _, typ := range []string{typeEvent, typeBeacon, typeQuery, typeReceipt} {
+	for _, typ := range []string{typeEvent, typeBeacon, typeQuery, typeReceipt, typeRefusal} {
 		text := appendEncoded(nil, appendHeader(nil, typ, kid))
 		if h, err := parseHeader(d, text); err == nil {
 			known[string(text)] = h
@@ -209,7 +210,7 @@ func (c *claims) member(name []byte, v value) error {
 	return nil
 }
 
-// signMessage signs a beacon, query or receipt.
+// signMessage signs a beacon, query, receipt or refusal.
 func (s *Signer) signMessage(typ string, c claims) ([]byte, error) {
 	payload, err := json.Marshal(c)
 	if err != nil {
@@ -218,7 +219,7 @@ func (s *Signer) signMessage(typ string, c claims) ([]byte, error) {
 	return s.sign(typ, payload)
 }
 
-// openMessage verifies a beacon, query or receipt and reads it into body, of
+// openMessage verifies a beacon, query, receipt or refusal and reads it into body, of
 // which origin is a part: the publisher named there must be the one to which the
 // key is bound.
 func (k *KeySet) openMessage(typ string, fleet Fleet, raw []byte, body messageBody, origin *Origin) (*PublicKey, error) {

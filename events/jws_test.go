@@ -321,12 +321,18 @@ func TestNoMessagePassesForAnother(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	messages := map[string][]byte{"event": mustSign(t, signer, baseRevocation(t)), "beacon": beacon, "query": query, "receipt": receipt}
+	refusal, err := signer.SignRefusal(fleet, pubURL, signedAt, sampleRefusal(t))
+	if err != nil {
+		t.Fatal(err)
+	}
+	messages := map[string][]byte{"event": mustSign(t, signer, baseRevocation(t)), "beacon": beacon, "query": query, "receipt": receipt,
+		"refusal": refusal}
 	openers := map[string]func([]byte) error{
 		"event":   func(raw []byte) error { _, _, err := keys.Open(fleet, raw); return err },
 		"beacon":  func(raw []byte) error { _, err := keys.OpenBeacon(fleet, raw); return err },
 		"query":   func(raw []byte) error { _, err := keys.OpenQuery(fleet, raw); return err },
 		"receipt": func(raw []byte) error { _, err := keys.OpenReceipt(fleet, raw); return err },
+		"refusal": func(raw []byte) error { _, err := keys.OpenRefusal(fleet, raw); return err },
 	}
 	for message, raw := range messages {
 		for opener, open := range openers {
@@ -337,6 +343,9 @@ func TestNoMessagePassesForAnother(t *testing.T) {
 			if message != opener && !errors.Is(err, events.ErrMalformed) {
 				t.Errorf("%s as %s: got %v, want ErrMalformed", message, opener, err)
 			}
+		}
+		if got := events.IsRefusal(raw); got != (message == "refusal") {
+			t.Errorf("%s: IsRefusal gives %v", message, got)
 		}
 	}
 	if _, _, err := keys.Open("other", messages["event"]); !errors.Is(err, events.ErrAudience) {
@@ -350,6 +359,9 @@ func TestNoMessagePassesForAnother(t *testing.T) {
 	}
 	if _, err := keys.OpenReceipt("other", receipt); !errors.Is(err, events.ErrAudience) {
 		t.Errorf("receipt to another fleet: got %v, want ErrAudience", err)
+	}
+	if _, err := keys.OpenRefusal("other", refusal); !errors.Is(err, events.ErrAudience) {
+		t.Errorf("refusal to another fleet: got %v, want ErrAudience", err)
 	}
 }
 

@@ -83,8 +83,8 @@ func (f Fleet) AskAllSubject() string { return string(f) + ".ask" }
 // QuerySubject is where publishers ask all agents what a target would hit.
 func (f Fleet) QuerySubject() string { return string(f) + ".query" }
 
-// AuditSubject is where publishers put what only the audit stream takes, such
-// as receipts. "receipt" is the only kind so far; ">" is all of them.
+// AuditSubject is where publishers put what only the audit stream takes. The kinds
+// are "receipt" and "refusal"; ">" is all of them.
 func (f Fleet) AuditSubject(kind string) string { return string(f) + ".audit." + kind }
 
 // FeedSubject is where publishers put what is for one receiver outside of the fleet.

@@ -194,6 +194,17 @@ func referenceQuery(k *KeySet, fleet Fleet, raw []byte) (*Query, error) {
 	return q, nil
 }
 
+func referenceRefusal(k *KeySet, fleet Fleet, raw []byte) (*Refusal, error) {
+	c, _, err := referenceMessage(k, typeRefusal, fleet, raw, func(r *Refusal) Origin { return r.Origin })
+	if err != nil {
+		return nil, err
+	}
+	if c.Body.ID.IsZero() || c.Body.Count < 1 {
+		return nil, fmt.Errorf("%w: refusal without an id or a count", ErrMalformed)
+	}
+	return &c.Body, nil
+}
+
 func referenceReceipt(k *KeySet, fleet Fleet, raw []byte) (*Receipt, error) {
 	c, _, err := referenceMessage(k, typeReceipt, fleet, raw, func(r *Receipt) Origin { return r.Origin })
 	if err != nil {

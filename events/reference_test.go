@@ -244,7 +244,7 @@ func newReading(tb testing.TB) reading {
 // that is not signed, and as the claims of a token.
 func (r reading) check(t *testing.T, text []byte) {
 	t.Helper()
-	for _, name := range []string{"event", "beacon", "query", "receipt", "report", "status", "answer", "ask", "token"} {
+	for _, name := range []string{"event", "beacon", "query", "receipt", "refusal", "report", "status", "answer", "ask", "token"} {
 		r.checkAs(t, name, text)
 	}
 }
@@ -258,6 +258,8 @@ func (r reading) checkAs(t *testing.T, name string, text []byte) {
 		checkOpening(t, r, typeQuery, text, (*KeySet).OpenQuery, referenceQuery)
 	case "receipt":
 		checkOpening(t, r, typeReceipt, text, (*KeySet).OpenReceipt, referenceReceipt)
+	case "refusal":
+		checkOpening(t, r, typeRefusal, text, (*KeySet).OpenRefusal, referenceRefusal)
 	case "report":
 		checkDecoding[Report](t, text)
 	case "status":
@@ -410,7 +412,7 @@ func TestEveryMemberReadsAsTheReferenceReadsIt(t *testing.T) {
 	// With the members of other kinds, empty or passed over.
 	files["query.json"] = bytes.Replace(files["query.json"], []byte(`"match": {`), []byte(`"match": {"iss":"","jti":"",`+
 		`"ids":[],"event":"019ac9f1-0000-7000-8000-000000000007",`), 1)
-	for _, name := range []string{"claim", "tokens", "token-jti", "lift", "beacon", "query", "receipt", "report", "status",
+	for _, name := range []string{"claim", "tokens", "token-jti", "lift", "beacon", "query", "receipt", "refusal", "report", "status",
 		"answer", "ask", "token"} {
 		text := files[name+".json"]
 		d := newDocument()

@@ -66,7 +66,7 @@ func markOf(name string) mark {
 // notAccess are the typ values (RFC 7515 section 4.1.9) that mark a JWT as
 // something that must not be accepted in an access token's place.
 var notAccess = []string{"secevent+jwt", "logout+jwt", "statuslist+jwt", "global-token-revocation+jwt",
-	"client-authentication+jwt", typeBeacon, typeQuery, typeReceipt}
+	"client-authentication+jwt", typeBeacon, typeQuery, typeReceipt, typeRefusal}
 
 // LooksLikeJWT tells whether raw has the shape of a compact JWS: three parts
 // between dots. What does not is an opaque token.

@@ -245,7 +245,7 @@ func TestHeadersThatChangeTheMeaningAreRefused(t *testing.T) {
 
 func TestOtherJWTsAreNotAccessTokens(t *testing.T) {
 	for _, typ := range []string{"secevent+jwt", "logout+jwt", "statuslist+jwt", "global-token-revocation+jwt", "client-authentication+jwt",
-		"rescind-beacon+jwt", "rescind-query+jwt", "rescind-receipt+jwt"} {
+		"rescind-beacon+jwt", "rescind-query+jwt", "rescind-receipt+jwt", "rescind-refusal+jwt"} {
 		for _, spelled := range []string{typ, strings.ToUpper(typ), strings.ToUpper(typ[:1]) + typ[1:], "application/" + typ,
 			"Application/" + typ, "APPLICATION/" + strings.ToUpper(typ)} {
 			raw := b64([]byte(`{"alg":"ES256","typ":"`+spelled+`"}`)) + "." + b64([]byte(`{"iss":"i"}`)) + ".c2ln"

@@ -39,7 +39,7 @@ type flight struct {
 }
 
 // outboxLoop publishes what the outbox holds and what nobody else is publishing:
-// receipts, and events after a restart and after the bus was away.
+// receipts, refusals, and events after a restart and after the bus was away.
 func (p *Publisher) outboxLoop() {
 	tick := time.NewTicker(outboxEvery)
 	defer tick.Stop()

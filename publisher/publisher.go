@@ -43,6 +43,7 @@ type Publisher struct {
 	hellos      chan struct{} // wakes beaconLoop
 	persists    persistQueue
 	receipts    receiptQueue
+	refusals    refusalLog
 	convoy      convoy
 	kick        chan struct{}
 	ctx         context.Context
@@ -88,8 +89,8 @@ func Open(ctx context.Context, nc *nats.Conn, cfg Config) (*Publisher, error) {
 		now: cfg.clock, nc: nc, bus: b,
 		inputs: make(chan func(*loop), 1024), messages: make(chan *nats.Msg, 1<<16),
 		hellos: make(chan struct{}, 1), persists: persistQueue{wake: make(chan struct{}, 1)},
-		receipts: receiptQueue{wake: make(chan struct{}, 1)},
-		convoy:   convoy{stream: events.Control}, kick: make(chan struct{}, 1), stopped: make(chan struct{}),
+		receipts: receiptQueue{wake: make(chan struct{}, 1)}, refusals: newRefusalLog(),
+		convoy: convoy{stream: events.Control}, kick: make(chan struct{}, 1), stopped: make(chan struct{}),
 		joinable: map[string]*request{}, causes: map[string]*request{}, elsewhere: map[string]*elsewhere{}, inflight: map[events.EventID]flight{}, signed: map[[sha256.Size]byte]*item{},
 		entering: map[string]chan struct{}{}}
 	incarnation := events.NewEventID()
@@ -139,6 +140,7 @@ func (p *Publisher) start() error {
 	}
 	p.work.Go(p.persistLoop)
 	p.work.Go(p.receiptLoop)
+	p.work.Go(p.refusalLoop)
 	p.work.Go(p.outboxLoop)
 	p.work.Go(p.beaconLoop)
 	p.work.Go(func() {
@@ -241,6 +243,7 @@ func (p *Publisher) writeRest() {
 	if err != nil {
 		p.log.Warn("writing what was left at the end", "err", err)
 	}
+	p.writeRefusals(true)
 }
 
 // Close stops accepting, waits for what is under way and closes the ledger. What

@@ -107,8 +107,8 @@ func (p *Publisher) closeRequests(all []*unreceipted) error {
 }
 
 // prepareReceipts makes and signs the receipts before the transaction that writes
-// them: callers wait for the orders that share it. Nobody else numbers receipts, so
-// their numbers are known.
+// them: callers wait for the orders that share it. Only a refusal may take a number
+// meanwhile; then they are signed again.
 func (p *Publisher) prepareReceipts(all []*unreceipted) error {
 	return p.ledger.View(func(tx *ledger.Tx) error {
 		n := tx.NextCounter(events.Audit)

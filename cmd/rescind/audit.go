@@ -129,8 +129,8 @@ func (c *auditVerifyCmd) Run(ctx context.Context, g *globals, a *auditCmd) error
 		for _, n := range rep.Notes {
 			fmt.Fprintln(g.std.out, "note:", n)
 		}
-		_, err = fmt.Fprintf(g.std.out, "%s: %d lines, %d revocations, %d lifts, %d receipts, %d rejected, %d problems\n",
-			c.File, rep.Lines, rep.Revocations, rep.Lifts, rep.Receipts, rep.Rejected, rep.ProblemCount)
+		_, err = fmt.Fprintf(g.std.out, "%s: %d lines, %d revocations, %d lifts, %d receipts, %d refusals, %d rejected, %d problems\n",
+			c.File, rep.Lines, rep.Revocations, rep.Lifts, rep.Receipts, rep.Refusals, rep.Rejected, rep.ProblemCount)
 	}
 	if err != nil {
 		return err

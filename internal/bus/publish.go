@@ -20,8 +20,8 @@ type Ack struct {
 }
 
 // Publish stores data as one message of a stream and returns when the stream has
-// acknowledged it. Receipts go to the audit stream under events.Audit. An empty
-// id publishes past the dedupe window.
+// acknowledged it. Receipts and refusals go to the audit stream under
+// events.Audit. An empty id publishes past the dedupe window.
 //
 // The errors are ErrUnavailable, ErrUnknownOutcome, ErrFull and ErrRefused, or
 // the context's error when it ended before anything was sent. A missing
@@ -43,7 +43,7 @@ func (b *Bus) Publish(ctx context.Context, s events.Stream, id string, data []by
 	if id != "" {
 		opts = append(opts, jetstream.WithMsgID(id))
 	}
-	ack, err := b.js.Publish(ctx, b.publishSubject(s), data, opts...)
+	ack, err := b.js.Publish(ctx, b.publishSubject(s, data), data, opts...)
 	if err != nil {
 		return Ack{}, fmt.Errorf("publishing to %s: %w", s, publishError(err))
 	}
@@ -54,9 +54,12 @@ func (b *Bus) Publish(ctx context.Context, s events.Stream, id string, data []by
 	return Ack{ack.Sequence, ack.Duplicate}, nil
 }
 
-func (b *Bus) publishSubject(s events.Stream) string {
-	if s == events.Audit {
-		return b.fleet.AuditSubject("receipt")
+func (b *Bus) publishSubject(s events.Stream, data []byte) string {
+	switch {
+	case s != events.Audit:
+		return b.fleet.EventSubject(s)
+	case events.IsRefusal(data):
+		return b.fleet.AuditSubject("refusal")
 	}
-	return b.fleet.EventSubject(s)
+	return b.fleet.AuditSubject("receipt")
 }

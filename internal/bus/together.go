@@ -76,7 +76,7 @@ func (b *Bus) PublishTogether(ctx context.Context, s events.Stream, all []Identi
 }
 
 func (b *Bus) batched(s events.Stream, batch string, i int, m Identified) *nats.Msg {
-	msg := nats.NewMsg(b.publishSubject(s))
+	msg := nats.NewMsg(b.publishSubject(s, m.Data))
 	msg.Data = m.Data
 	msg.Header.Set(headerBatch, batch)
 	msg.Header.Set(headerBatchSeq, strconv.Itoa(i+1))

@@ -12,9 +12,12 @@ import (
 )
 
 // revoke is the one way from a door to the publisher: it checks that the caller
-// may, and does not too often, and only then carries the order out. realms are those that the target
-// touches; none means all.
+// may, and does not too often, and only then carries the order out. realms are those
+// that the target touches; none means all.
 func (s *Server) revoke(ctx context.Context, d door, c *Caller, o publisher.Order, realms []string) (*publisher.Result, error) {
+	v := visitOf(ctx)
+	v.by(c)
+	v.about(&o.Target, realms)
 	if err := authorise(c, &o.Target, realms); err != nil {
 		s.log.Warn("revocation refused", "door", d.name(), "caller", c.Name, "kind", o.Target.Kind, "realms", realms)
 		s.metrics.refused(d.name(), o.Target.Kind)

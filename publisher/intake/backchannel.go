@@ -53,7 +53,7 @@ func (d logoutDoor) logout(w http.ResponseWriter, r *http.Request) error {
 		return err
 	}
 	if err != nil {
-		return fmt.Errorf("%w: the logout token: %w", errMalformed, err)
+		return fmt.Errorf("%w: the logout token: %w", errMalformed, untrusted{err})
 	}
 	// A user who has signed in again since the token's iat stays so.
 	o := publisher.Order{Target: logoutTarget(s), NotBefore: s.IssuedAt, Ahead: true, Wait: publisher.WaitAll, Timeout: logoutTimeout,
@@ -64,14 +64,14 @@ func (d logoutDoor) logout(w http.ResponseWriter, r *http.Request) error {
 	res, err := d.s.revoke(r.Context(), d, issuerCaller(s), o, []string{s.Realm.Name})
 	switch {
 	case errors.Is(err, publisher.ErrConflict):
-		return fmt.Errorf("%w: jti of the logout token is that of another", errMalformed)
+		return fmt.Errorf("%w: the logout token: %w", errMalformed, untrusted{errors.New("its jti is that of another")})
 	case errors.Is(err, publisher.ErrQueued):
 		d.queued.first(s.Issuer, s.JTI)
 		return err
 	case err != nil:
 		return err
 	case res.Replayed && !d.queued.drop(s.Issuer, s.JTI):
-		return fmt.Errorf("%w: the logout token was shown before", errMalformed)
+		return fmt.Errorf("%w: the logout token: %w", errMalformed, untrusted{errors.New("it was shown before")})
 	}
 	w.WriteHeader(http.StatusOK)
 	return nil

@@ -158,7 +158,7 @@ func TestLogoutRefusesWhatIsNotOne(t *testing.T) {
 	for name, token := range tokens {
 		t.Run(name, func(t *testing.T) { checkLogoutError(t, g.logout(t, token), 400) })
 	}
-	if r := g.logout(t, tokens["its jti for other"]); !strings.Contains(r.body, "jti of the logout token is that of another") {
+	if r := g.logout(t, tokens["its jti for other"]); !strings.Contains(r.body, "its jti is that of another") {
 		t.Error(r.body)
 	}
 	for name, r := range map[string]struct {

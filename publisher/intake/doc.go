@@ -26,7 +26,8 @@
 // stand in a form or are a signed statement), and authorised before anything is
 // done: by one function, Server.revoke, through which every order goes. Every error
 // has its status in one table, and each door gives it in its protocol's own form.
-// What is wrong inside is logged, not sent.
+// What is wrong inside is logged, not sent. Who is refused because of who it is, or of
+// what it showed, is recorded in the audit stream.
 //
 // Bodies are bounded, also after unpacking. A JSON member that stands there
 // twice, is unknown, or differs in case is refused: what was checked must be what

@@ -34,6 +34,7 @@ const maxHeaders = 100
 func (s *Server) add(pattern string, d door, m methods) {
 	s.mux.HandleFunc(pattern, func(w http.ResponseWriter, r *http.Request) {
 		counted := &countingWriter{ResponseWriter: w}
+		r = r.WithContext(withVisit(r.Context(), r.RemoteAddr))
 		d.begin(w.Header())
 		if err := s.dispatch(counted, r, m); err != nil {
 			d.fail(counted, r, err)

@@ -40,7 +40,7 @@ type elasticAnswer struct {
 // invalidate is DELETE /_security/oauth2/token. Elasticsearch authenticates
 // first, then reads and validates, and authorises last.
 func (d elasticDoor) invalidate(w http.ResponseWriter, r *http.Request) error {
-	c, err := d.s.auth.Authenticate(r)
+	c, err := d.s.authenticate(r)
 	if err != nil {
 		return err
 	}
@@ -54,12 +54,14 @@ func (d elasticDoor) invalidate(w http.ResponseWriter, r *http.Request) error {
 	target, realms, err := d.target(r, c, req)
 	switch {
 	case errors.Is(err, errUnknownToken), errors.Is(err, errExpiredToken):
+		d.s.refused(r.Context(), d, err)
 		d.write(w, r, http.StatusNotFound, elasticAnswer{})
 		return nil
 	case err != nil:
 		return err
 	}
 	if !d.exists(&target) {
+		visitOf(r.Context()).about(&target, realms)
 		if err := authorise(c, &target, realms); err != nil {
 			return err
 		}

@@ -107,9 +107,11 @@ func codeOf(err error) code {
 const retryAfter = "2"
 
 // explain looks an error up, notes it in the log when it is no fault of the
-// caller's, and sets the headers that go with it.
+// caller's and in the audit stream when it is a refusal, and sets the headers that
+// go with it.
 func (s *Server) explain(w http.ResponseWriter, r *http.Request, d door, err error) code {
 	c := codeOf(err)
+	s.refused(r.Context(), d, err)
 	if c.status >= 500 {
 		s.log.Warn("request failed", "door", d.name(), "method", r.Method, "path", r.URL.Path, "status", c.status, "err", err)
 	}

@@ -78,7 +78,7 @@ func (d globalDoor) caller(r *http.Request) (*Caller, home, func(), error) {
 	if s, err := events.ParseStatement(credentials); err == nil && s.Type == globalType {
 		return d.issuer(r, credentials)
 	}
-	c, err := d.s.auth.Authenticate(r)
+	c, err := d.s.authenticate(r)
 	if err != nil {
 		return nil, home{}, nil, err
 	}

@@ -31,6 +31,7 @@ type rig struct {
 	nats        *bustest.Server
 	bus         *bus.Bus
 	pub         *publisher.Publisher
+	config      publisher.Config
 	dev         *realm.Dev
 	realms      *realm.Realms
 	url         string
@@ -66,14 +67,22 @@ func newRig(t *testing.T, changes ...func(map[string]realm.Config)) *rig {
 	t.Cleanup(g.realms.Close)
 	signer, err := events.NewSigner("pub1")
 	must(t, err)
-	g.pub, err = publisher.Open(t.Context(), g.nats.Connect(t), publisher.Config{Issuer: issuer,
+	g.config = publisher.Config{Issuer: issuer,
 		Signer: signer, Realms: g.realms, Dir: t.TempDir(), ListenFor: time.Millisecond, AckTimeout: 5 * time.Second,
-		Streams: bus.Settings{TokensMaxBytes: 64 << 20}})
-	must(t, err)
+		Streams: bus.Settings{TokensMaxBytes: 64 << 20}}
+	g.open(t)
 	t.Cleanup(func() { must(t, g.pub.Close()) })
-	bustest.Eventually(t, "publisher is ready", func() bool { return g.pub.Ready() == nil })
 	g.serve(t)
 	return g
+}
+
+// open opens the publisher, also once more after it was closed.
+func (g *rig) open(t *testing.T) {
+	t.Helper()
+	var err error
+	g.pub, err = publisher.Open(t.Context(), g.nats.Connect(t), g.config)
+	must(t, err)
+	bustest.Eventually(t, "publisher is ready", func() bool { return g.pub.Ready() == nil })
 }
 
 func (g *rig) serve(t *testing.T) {

@@ -122,7 +122,7 @@ func (d nativeDoor) agents(w http.ResponseWriter, r *http.Request) error {
 
 // reader authenticates a caller who wants to read.
 func (d nativeDoor) reader(r *http.Request) (*Caller, error) {
-	c, err := d.s.auth.Authenticate(r)
+	c, err := d.s.authenticate(r)
 	if err != nil {
 		return nil, err
 	}

@@ -25,7 +25,7 @@ func (lusidDoor) begin(http.Header) {}
 // signOut is DELETE /identity/api/tokens. It takes no parameters and no body, and
 // reads neither.
 func (d lusidDoor) signOut(w http.ResponseWriter, r *http.Request) error {
-	c, err := d.s.auth.Authenticate(r)
+	c, err := d.s.authenticate(r)
 	if err != nil {
 		return err
 	}

@@ -36,7 +36,7 @@ func (d nativeDoor) fail(w http.ResponseWriter, r *http.Request, err error) {
 
 // revoke is POST /v1/revocations.
 func (d nativeDoor) revoke(w http.ResponseWriter, r *http.Request) error {
-	c, err := d.s.auth.Authenticate(r)
+	c, err := d.s.authenticate(r)
 	if err != nil {
 		return err
 	}
@@ -83,7 +83,7 @@ func (d nativeDoor) body(w http.ResponseWriter, r *http.Request, c *Caller, o *p
 // lift is DELETE /v1/revocations/{id}: it takes an event, or all events of a
 // request, away again.
 func (d nativeDoor) lift(w http.ResponseWriter, r *http.Request) error {
-	c, err := d.s.auth.Authenticate(r)
+	c, err := d.s.authenticate(r)
 	if err != nil {
 		return err
 	}

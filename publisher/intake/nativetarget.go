@@ -31,6 +31,7 @@ func newResolved(kind events.Kind) *resolved {
 // an opaque one, only for a caller who may revoke such targets at all.
 func (d nativeDoor) resolve(ctx context.Context, c *Caller, q *nativeRequest) (*resolved, error) {
 	t := q.rule()
+	visitOf(ctx).about(&t, nil)
 	if t.Kind.Mechanism() == events.ByIdentity {
 		if err := mayTry(c, t.Kind); err != nil {
 			return nil, err
@@ -49,6 +50,7 @@ func (d nativeDoor) resolve(ctx context.Context, c *Caller, q *nativeRequest) (*
 		return got, nil
 	}
 	got.realms = []string{t.Realm}
+	visitOf(ctx).about(&t, got.realms)
 	if err := authorise(c, &t, got.realms); err != nil {
 		return nil, err
 	}

@@ -47,6 +47,7 @@ func (d oauthDoor) revoke(w http.ResponseWriter, r *http.Request) error {
 	t, realms, err := d.token(r.Context(), c, form)
 	switch {
 	case errors.Is(err, errUnknownToken), errors.Is(err, errExpiredToken):
+		d.s.refused(r.Context(), d, err)
 		d.s.log.Info("token not revoked", "door", d.name(), "caller", c.Name, "reason", err)
 		d.s.metrics.unknown(d.name())
 	case err != nil:
@@ -82,6 +83,7 @@ func (d oauthDoor) enter(w http.ResponseWriter, r *http.Request) (url.Values, *C
 	if err != nil {
 		return nil, nil, err
 	}
+	visitOf(r.Context()).by(c)
 	if form.Get("token") == "" {
 		return nil, nil, fmt.Errorf("%w: token is missing", errMalformed)
 	}

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"net/url"
 	"os"
 	"strings"
 	"time"
@@ -55,13 +56,19 @@ type poller struct {
 	s      *Server
 	from   *transmitter
 	client *http.Client
+	// host is where the transmitter is.
+	host string
 	// ack and refused are what the next request says of events that came before.
 	ack     []string
 	refused map[string]setProblem
 }
 
 func newPoller(s *Server, from *transmitter) *poller {
-	return &poller{s: s, from: from, refused: map[string]setProblem{}, client: &http.Client{Timeout: pollTimeout,
+	host := ""
+	if u, err := url.Parse(from.Poll.URL); err == nil {
+		host = u.Hostname()
+	}
+	return &poller{s: s, from: from, host: host, refused: map[string]setProblem{}, client: &http.Client{Timeout: pollTimeout,
 		// A redirect could lead to a place that nobody configured.
 		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }}}
 }
@@ -117,27 +124,36 @@ func (p *poller) round(ctx context.Context) (int, error) {
 	p.ack, p.refused = nil, map[string]setProblem{}
 	var failed error
 	for jti, raw := range sets {
-		e, err := p.s.readSET(ctx, raw, false, nil)
-		switch {
-		case err == nil && e.from != p.from:
-			err = refuseSET(setIssuer, "iss is not the transmitter that is polled")
-		case err == nil && e.JTI != jti:
-			err = refuseSET(setInvalid, "the event has another jti")
-		case err == nil:
-			err = p.s.take(ctx, pollDoor{pushDoor{p.s}}, e)
-		}
-		switch {
+		switch err := p.take(withVisit(ctx, p.host), jti, raw); {
 		case err == nil:
 			p.ack = append(p.ack, jti)
 		case errors.Is(err, errMalformed):
 			code, description := describeSET(err)
 			p.refused[jti] = setProblem{code, description}
-			p.s.log.Warn("security event refused", "door", pollDoor{}.name(), "transmitter", p.from.Issuer, "err", err)
 		default:
 			failed = err
 		}
 	}
 	return len(sets), failed
+}
+
+// take does what an event asks for.
+func (p *poller) take(ctx context.Context, jti, raw string) error {
+	d := pollDoor{pushDoor{p.s}}
+	e, err := p.s.readSET(ctx, raw, false, nil)
+	switch {
+	case err == nil && e.from != p.from:
+		err = refuseSET(setIssuer, "iss is not the transmitter that is polled")
+	case err == nil && e.JTI != jti:
+		err = refuseSET(setInvalid, "the event has another jti")
+	case err == nil:
+		err = p.s.take(ctx, d, e)
+	}
+	if errors.Is(err, errMalformed) {
+		p.s.refused(ctx, d, err)
+		p.s.log.Warn("security event refused", "door", d.name(), "transmitter", p.from.Issuer, "err", err)
+	}
+	return err
 }
 
 func (p *poller) fetch(ctx context.Context) (map[string]string, error) {

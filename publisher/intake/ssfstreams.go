@@ -369,7 +369,7 @@ func (d streamDoor) poll(w http.ResponseWriter, r *http.Request) error {
 // caller authenticates one who may have streams: whoever may see what was revoked,
 // and receivers, who may do nothing else.
 func (d streamDoor) caller(r *http.Request, right SSFRight) (*Caller, error) {
-	c, err := d.s.auth.Authenticate(r)
+	c, err := d.s.authenticate(r)
 	if err != nil {
 		return nil, err
 	}

@@ -32,7 +32,8 @@ func (g *rig) transmit(t *testing.T, changes ...func(*transmit.Config)) *transmi
 	}
 	tr, err := transmit.New(c)
 	must(t, err)
-	s, err := intake.New(intake.Config{Publisher: g.pub, Authenticator: g.auth, Realms: g.realms, Transmitter: tr, Logger: g.log.logger()})
+	s, err := intake.New(intake.Config{Publisher: g.pub, Authenticator: g.auth, Realms: g.realms, Transmitter: tr, Logger: g.log.logger(),
+		GlobalTokenRevocation: true})
 	must(t, err)
 	g.serveAt(t, s)
 	ctx, cancel := context.WithCancel(context.Background())

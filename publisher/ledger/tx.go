@@ -206,7 +206,8 @@ func (t *Tx) expireRequest(txn events.EventID, now time.Time) error {
 	return b.Delete(txn[:])
 }
 
-// Post is one message of the outbox: an event, or a receipt for the audit stream.
+// Post is one message of the outbox: an event, or a receipt or a refusal for the
+// audit stream.
 type Post struct {
 	Order  uint64
 	Stream events.Stream
@@ -214,8 +215,8 @@ type Post struct {
 	Raw    []byte
 }
 
-// PutPost puts an event that was stored with PutEvent, or a receipt, at the end
-// of the outbox.
+// PutPost puts an event that was stored with PutEvent, a receipt or a refusal at the
+// end of the outbox.
 func (t *Tx) PutPost(p *Post) error {
 	box := t.tx.Bucket(bucketOutbox)
 	n, err := box.NextSequence()

@@ -41,13 +41,18 @@ func describe(keys *events.KeySet, fleet events.Fleet, raw []byte) (Line, error)
 	if err == nil {
 		return describeEvent(r, raw), nil
 	}
-	receipt, notReceipt := keys.OpenReceipt(fleet, raw)
-	if notReceipt == nil {
-		return describeReceipt(receipt, raw), nil
-	}
-	// What is well-formed under one type is malformed under the other.
+	// What is well-formed under one type is malformed under the others.
 	if errors.Is(err, events.ErrMalformed) {
-		err = notReceipt
+		var receipt *events.Receipt
+		if receipt, err = keys.OpenReceipt(fleet, raw); err == nil {
+			return describeReceipt(receipt, raw), nil
+		}
+	}
+	if errors.Is(err, events.ErrMalformed) {
+		var refusal *events.Refusal
+		if refusal, err = keys.OpenRefusal(fleet, raw); err == nil {
+			return describeRefusal(refusal, raw), nil
+		}
 	}
 	return rejected(raw, events.Reason(err)), err
 }
@@ -75,6 +80,13 @@ func describeReceipt(r *events.Receipt, raw []byte) Line {
 		Verified: true, Raw: string(raw)}
 }
 
+func describeRefusal(r *events.Refusal, raw []byte) Line {
+	return Line{Type: TypeRefusal, ID: r.ID, Publisher: r.Origin.Publisher, Incarnation: r.Origin.Incarnation,
+		Counter: r.Origin.Counter, Stream: events.Audit, Kind: events.Kind(clip(string(r.Kind))), Target: clip(r.Target),
+		Realm: clip(r.Realm), Caller: clip(r.Caller), Door: clip(r.Door), Error: clip(r.Error), Detail: clip(r.Detail),
+		Remote: clip(r.Remote), Requests: r.Count, Since: r.First, Verified: true, Raw: string(raw)}
+}
+
 // rejected is the line of a message that was refused for the reason. A token
 // that someone published by mistake must not end up in a file.
 func rejected(raw []byte, reason string) Line {
@@ -89,7 +101,7 @@ func rejected(raw []byte, reason string) Line {
 }
 
 // isOurs tells whether raw has the form of a JWS whose header says that it is an
-// event or a receipt.
+// event, a receipt or a refusal.
 func isOurs(raw []byte) bool {
 	if len(raw) > events.MaxReceiptBytes || bytes.ContainsFunc(raw, notInJWS) {
 		return false
@@ -98,7 +110,7 @@ func isOurs(raw []byte) bool {
 	decoded, err := base64.RawURLEncoding.DecodeString(head)
 	var h struct{ Typ string }
 	return err == nil && json.Unmarshal(decoded, &h) == nil &&
-		(h.Typ == "secevent+jwt" || h.Typ == "rescind-receipt+jwt")
+		(h.Typ == "secevent+jwt" || h.Typ == "rescind-receipt+jwt" || h.Typ == "rescind-refusal+jwt")
 }
 
 func notInJWS(r rune) bool {

@@ -14,7 +14,7 @@
 //
 // A [Line] is a JSON object with its members in a fixed order: its number, the
 // message's sequence and time in the audit stream, a summary, the signed message
-// itself (raw: an event or a receipt, never a token), and prev, the SHA-256 of the
+// itself (raw: an event, a receipt or a refusal, never a token), and prev, the SHA-256 of the
 // line before, so that
 //
 //	sed -n 41p audit.jsonl | sha256sum

@@ -174,21 +174,24 @@ func TestTailEndsWhenItsReaderDoes(t *testing.T) {
 
 func TestLineHasItsMembersInOrder(t *testing.T) {
 	a := newAuthor(t, "p1")
-	event, receipt := a.user(t, "jack"), a.receipt(t)
-	file, _ := exported(t, a.keys(), []posted{event, receipt})
+	event, receipt, refusal := a.user(t, "jack"), a.receipt(t), a.refusal(t)
+	file, _ := exported(t, a.keys(), []posted{event, receipt, refusal})
 	lines := strings.SplitAfter(string(file), "\n")
 	for i, want := range [][]string{
 		{"line", "seq", "time", "type", "id", "txn", "publisher", "incarnation", "counter", "stream", "kind", "target", "realm",
 			"reason", "initiating_entity", "not_before", "expires", "verified", "raw", "prev"},
 		{"line", "seq", "time", "type", "id", "txn", "publisher", "incarnation", "counter", "stream", "target", "reason", "caller",
 			"door", "invalidated_tokens", "previously_invalidated_tokens", "expected", "applied", "errors", "complete", "verified", "raw", "prev"},
+		{"line", "seq", "time", "type", "id", "publisher", "incarnation", "counter", "stream", "kind", "target", "realm", "caller",
+			"door", "error", "detail", "remote", "requests", "since", "verified", "raw", "prev"},
 	} {
 		if got := names(t, lines[i]); !slices.Equal(got, want) {
 			t.Errorf("line %d: got %v, want %v", i+1, got, want)
 		}
 	}
 	for _, want := range []string{`"type":"revocation","id":"` + event.id.String(), `"target":"user \"jack\" in realm main","realm":"main"`,
-		`"reason":"laptop \"stolen\" <été>"`, `"stream":"audit"`, `"invalidated_tokens":9`, `"errors":1`} {
+		`"reason":"laptop \"stolen\" <été>"`, `"stream":"audit"`, `"invalidated_tokens":9`, `"errors":1`,
+		`"type":"refusal","id":"` + refusal.id.String(), `"remote":"192.0.2.7","requests":3,"since":1795302000000,`} {
 		if !strings.Contains(string(file), want) {
 			t.Errorf("no %s in\n%s", want, file)
 		}
@@ -226,7 +229,7 @@ func TestLineForPeopleIsOneLineOfPlainText(t *testing.T) {
 	a := newAuthor(t, "p1")
 	all := []posted{
 		a.event(t, events.Target{Kind: events.KindRealm, Realm: "ma\x1b[2Jin\n\u202e", Issuers: []string{issuer}}),
-		a.receipt(t), {stream: events.Audit, raw: []byte("nonsense")},
+		a.receipt(t), {stream: events.Audit, raw: []byte("nonsense")}, a.refusal(t),
 	}
 	b := bustest.Start(t).Bus(t, fleet)
 	publishInOrder(t, b, all)
@@ -240,7 +243,8 @@ func TestLineForPeopleIsOneLineOfPlainText(t *testing.T) {
 		got += s + "\n"
 	}
 	for _, want := range []string{"revocation  realm ma\uFFFD[2Jin\uFFFD\uFFFD  by admin", "p1/control/1", "rejected  malformed (8 bytes)",
-		`receipt  user "jack" in realm main  9 invalidated, 15 before  1 of 2 agents  1 errors  by admin-cli  through native`} {
+		`receipt  user "jack" in realm main  9 invalidated, 15 before  1 of 2 agents  1 errors  by admin-cli  through native`,
+		"refusal  realm main  forbidden: this caller may not revoke targets of kind realm  3 requests  by apikey:helpdesk  from 192.0.2.7  through native"} {
 		if !strings.Contains(got, want) {
 			t.Errorf("no %q in\n%s", want, got)
 		}

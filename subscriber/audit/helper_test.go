@@ -98,6 +98,18 @@ func (a *author) receipt(t testing.TB) posted {
 	return posted{events.Audit, r.ID, raw}
 }
 
+func (a *author) refusal(t testing.TB) posted {
+	t.Helper()
+	r := &events.Refusal{Origin: a.origin(events.Audit), ID: events.NewEventID(), Door: "native", Error: "forbidden",
+		Detail: "this caller may not revoke targets of kind realm", Caller: "apikey:helpdesk", Remote: "192.0.2.7",
+		Kind: events.KindRealm, Realm: "main", Target: "realm main", Count: 3, First: signedAt * 1000, Last: signedAt*1000 + 59_000}
+	raw, err := a.signer.SignRefusal(fleet, pubURL, signedAt, r)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return posted{events.Audit, r.ID, raw}
+}
+
 // mixed is n events and receipts of all sorts.
 func (a *author) mixed(t testing.TB, n int) []posted {
 	t.Helper()

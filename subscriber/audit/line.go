@@ -24,6 +24,7 @@ const (
 	TypeRevocation Type = "revocation"
 	TypeLift       Type = "lift"
 	TypeReceipt    Type = "receipt"
+	TypeRefusal    Type = "refusal"
 	TypeRejected   Type = "rejected"
 )
 
@@ -53,7 +54,8 @@ type Line struct {
 	Seq  uint64    `json:"seq"`
 	Time time.Time `json:"time"`
 	Type Type      `json:"type"`
-	// ID is the event's id, or the request's for a receipt; Txn the request's.
+	// ID is the event's id, the request's for a receipt, a refusal's own; Txn the
+	// request's.
 	ID  events.EventID `json:"id"`
 	Txn events.EventID `json:"txn"`
 	// Publisher, Incarnation and Counter are the message's origin; Stream is what
@@ -62,7 +64,7 @@ type Line struct {
 	Incarnation events.EventID `json:"incarnation"`
 	Counter     uint64         `json:"counter"`
 	Stream      events.Stream  `json:"stream"`
-	// Kind and Target say what is revoked, Target in words. Texts of more than
+	// Kind and Target say what is revoked, or was to be, Target in words. Texts of more than
 	// 2,048 bytes are cut; Raw has them whole.
 	Kind      events.Kind      `json:"kind"`
 	Target    string           `json:"target"`
@@ -72,16 +74,24 @@ type Line struct {
 	// NotBefore is the cutoff, Expires the event's end, in Unix seconds.
 	NotBefore int64 `json:"not_before"`
 	Expires   int64 `json:"expires"`
-	// Caller and Door are a receipt's, as are the counts.
+	// Caller and Door are a receipt's or a refusal's; the counts a receipt's.
 	Caller string `json:"caller"`
 	Door   string `json:"door"`
 	*Counts
+	// Error names why a request was refused, Detail says it in words, Remote is where
+	// it came from, and Requests how many alike were refused from Since, in Unix
+	// milliseconds, until the line's time.
+	Error    string `json:"error"`
+	Detail   string `json:"detail"`
+	Remote   string `json:"remote"`
+	Requests int    `json:"requests"`
+	Since    int64  `json:"since"`
 	// Verified tells that the signature and the content held when it was read;
 	// otherwise Problem is one of the names of events.Reason.
 	Verified bool   `json:"verified"`
 	Problem  string `json:"problem"`
-	// Raw is the signed message. What is not an event or a receipt by its header,
-	// and so could be anything, is known by its length and its SHA-256 instead.
+	// Raw is the signed message. What is not an event, a receipt or a refusal by its
+	// header, and so could be anything, is known by its length and its SHA-256 instead.
 	Raw       string `json:"raw"`
 	RawBytes  int    `json:"raw_bytes"`
 	RawSHA256 *Hash  `json:"raw_sha256"`
@@ -147,6 +157,11 @@ func (l *Line) members() []member {
 		add("errors", strconv.Itoa(c.Errors), true)
 		add("complete", strconv.FormatBool(c.Complete), true)
 	}
+	text("error", l.Error)
+	text("detail", l.Detail)
+	text("remote", l.Remote)
+	number("requests", int64(l.Requests))
+	number("since", l.Since)
 	add("verified", strconv.FormatBool(l.Verified), true)
 	text("problem", l.Problem)
 	text("raw", l.Raw)
@@ -230,8 +245,11 @@ func (l *Line) String() string {
 		add("%d of %d agents", true, c.Applied, c.Expected)
 		add("%d errors", c.Errors > 0, c.Errors)
 	}
+	add("%s: %s", l.Error != "", l.Error, l.Detail)
+	add("%d requests", l.Requests > 1, l.Requests)
 	add("by %s", l.Initiator != "", l.Initiator)
 	add("by %s", l.Caller != "", l.Caller)
+	add("from %s", l.Remote != "", l.Remote)
 	add("through %s", l.Door != "", l.Door)
 	add("%q", l.Reason != "", l.Reason)
 	add("%s/%s/%d", l.Counter != 0, l.Publisher, l.Stream, l.Counter)

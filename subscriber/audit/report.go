@@ -43,6 +43,7 @@ type Report struct {
 	Revocations int64 `json:"revocations"`
 	Lifts       int64 `json:"lifts"`
 	Receipts    int64 `json:"receipts"`
+	Refusals    int64 `json:"refusals"`
 	Rejected    int64 `json:"rejected"`
 	Late        int64 `json:"late"`
 	// Problems are in the order of their lines. Of more than 100 the first that

@@ -62,8 +62,8 @@ type verifier struct {
 	keys   *events.KeySet
 	report *Report
 	chain  chain
-	// raw and ids are the lines on which each message and each event or receipt
-	// stand first.
+	// raw and ids are the lines on which each message, and each event, receipt or
+	// refusal, stand first.
 	raw      map[digest]int64
 	ids      map[identity]int64
 	counters counters
@@ -201,6 +201,8 @@ func (v *verifier) count(n int64, l *Line) {
 		v.report.Lifts++
 	case TypeReceipt:
 		v.report.Receipts++
+	case TypeRefusal:
+		v.report.Refusals++
 	default:
 		return
 	}

@@ -27,9 +27,9 @@ func newSample(t *testing.T, n int) *sample {
 	t.Helper()
 	a, other := newAuthor(t, "p1"), newAuthor(t, "p2")
 	keys := events.NewKeySet(a.signer.Public(), other.signer.Public())
-	all := a.mixed(t, n-5)
+	all := a.mixed(t, n-6)
 	all = append(all, other.user(t, "x"), a.lift(t, all[0].id), posted{events.Audit, events.EventID{}, []byte("garbage")},
-		other.receipt(t), other.tokens(t))
+		other.receipt(t), other.refusal(t), other.tokens(t))
 	file, cp := exported(t, keys, all)
 	lines := bytes.SplitAfter(bytes.TrimSuffix(file, []byte("\n")), []byte("\n"))
 	lines[len(lines)-1] = append(lines[len(lines)-1], '\n')
@@ -75,7 +75,7 @@ func TestUntouchedFileVerifies(t *testing.T) {
 	s := newSample(t, 30)
 	r := s.verify(t, s.lines)
 	mustBeOK(t, r)
-	if r.Lines != 30 || r.Revocations != 22 || r.Lifts != 1 || r.Receipts != 6 || r.Rejected != 1 || r.NoteCount != 0 || r.Hash != s.cp.Hash {
+	if r.Lines != 30 || r.Revocations != 21 || r.Lifts != 1 || r.Receipts != 6 || r.Refusals != 1 || r.Rejected != 1 || r.NoteCount != 0 || r.Hash != s.cp.Hash {
 		t.Errorf("got %+v", r)
 	}
 }
