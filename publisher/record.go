@@ -2,6 +2,7 @@ package publisher
 
 import (
 	"encoding/base64"
+	"errors"
 	"fmt"
 	"time"
 
@@ -116,11 +117,12 @@ func (p *Publisher) stored(id events.EventID) (r *events.Revocation, raw []byte,
 }
 
 // Revocation gives a request and what is known of its effect. The error is
-// ErrNotFound for an id that this publisher did not accept or has forgotten.
+// ErrNotFound for an id that this publisher did not accept or has forgotten, and
+// ErrClosed after Close.
 func (p *Publisher) Revocation(id events.EventID) (*Record, *events.Outcome, error) {
 	var rec Record
 	found := false
-	err := p.ledger.View(func(tx *ledger.Tx) (err error) {
+	err := p.view(func(tx *ledger.Tx) (err error) {
 		found, err = tx.Request(id, &rec)
 		return err
 	})
@@ -138,6 +140,15 @@ func (p *Publisher) Revocation(id events.EventID) (*Record, *events.Outcome, err
 		})
 	}
 	return &rec, p.outcomeOf(&rec), nil
+}
+
+// view reads the ledger for a caller. The error is ErrClosed once it is closed.
+func (p *Publisher) view(fn func(*ledger.Tx) error) error {
+	err := p.ledger.View(fn)
+	if errors.Is(err, ledger.ErrClosed) {
+		return ErrClosed
+	}
+	return err
 }
 
 // seqOf is where the stream has the event, by the follower or else by the stream's
@@ -175,7 +186,7 @@ func (p *Publisher) outcomeOf(rec *Record) *events.Outcome {
 // them, beginning behind the one given (the zero id: with the newest).
 func (p *Publisher) Revocations(after events.EventID, limit int) ([]Record, error) {
 	var out []Record
-	err := p.ledger.View(func(tx *ledger.Tx) error {
+	err := p.view(func(tx *ledger.Tx) error {
 		return tx.Requests(after, func(txn events.EventID, decode func(any) error) (bool, error) {
 			var rec Record
 			if err := decode(&rec); err != nil {
@@ -191,7 +202,7 @@ func (p *Publisher) Revocations(after events.EventID, limit int) ([]Record, erro
 // draftLift lifts an event, or each event of a request.
 func (p *Publisher) draftLift(id events.EventID) ([]draft, error) {
 	ids := []events.EventID{id}
-	err := p.ledger.View(func(tx *ledger.Tx) error {
+	err := p.view(func(tx *ledger.Tx) error {
 		var rec Record
 		found, err := tx.Request(id, &rec)
 		if found {

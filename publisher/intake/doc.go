@@ -18,7 +18,7 @@
 //	POST   /ssf/events                  security events of configured transmitters (RFC 8935)
 //	GET    /.well-known/ssf-configuration, /ssf/…  streams of events to receivers (SSF 1.0)
 //	POST   /v1/revocations              rescind's own, and what reads it; long lists as lines (NDJSON)
-//	GET    /.well-known/jwks.json, /healthz, /readyz, /metrics, /
+//	GET    /.well-known/jwks.json, /openapi.json, /healthz, /readyz, /metrics, /
 //
 // # What holds for all of them
 //

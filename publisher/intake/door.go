@@ -32,6 +32,7 @@ const maxHeaders = 100
 
 // add serves a path by a door: with the door's form of every error, counted.
 func (s *Server) add(pattern string, d door, m methods) {
+	s.paths[pattern] = true
 	s.mux.HandleFunc(pattern, func(w http.ResponseWriter, r *http.Request) {
 		counted := &countingWriter{ResponseWriter: w}
 		r = r.WithContext(withVisit(r.Context(), r.RemoteAddr))

@@ -46,7 +46,6 @@ func isDryRun(r *http.Request) (bool, error) {
 // dryRun answers what an order would hit. It takes the same rights as the order, since
 // it tells as much, and counts as one of its caller's.
 func (d nativeDoor) dryRun(w http.ResponseWriter, r *http.Request, c *Caller, o *publisher.Order, got *resolved) error {
-	visitOf(r.Context()).about(&o.Target, got.realms)
 	if err := authorise(c, &o.Target, got.realms); err != nil {
 		return err
 	}

@@ -41,6 +41,7 @@ type rig struct {
 	svc         *clientKey
 	auth        *intake.Authenticator
 	log         *logBuffer
+	served      *intake.Server
 }
 
 // issuer is the publisher's public URL.
@@ -113,7 +114,8 @@ func (g *rig) serve(t *testing.T) {
 // serveAt makes these the doors that the rig knocks at.
 func (g *rig) serveAt(t *testing.T, s *intake.Server) {
 	t.Helper()
-	srv := httptest.NewServer(s)
+	g.served = s
+	srv := httptest.NewServer(judged(t, s))
 	t.Cleanup(srv.Close)
 	g.url = srv.URL
 }

@@ -43,6 +43,7 @@ func TestWhatHitsManyIsLimitedMoreTightly(t *testing.T) {
 			t.Errorf("%d: Retry-After %q", i, r.header.Get("Retry-After"))
 		}
 	}
+	g.wantRefusal(t, `native rate-limited "admin" all "" "all tokens"`)
 	// Who may not is told so, and uses nothing up.
 	for range 3 {
 		if r := ask("Bearer "+g.bound, `{"realm":"demo"}`); r.status != 403 {

@@ -105,6 +105,7 @@ func (d openDoor) landing() string {
   GET    /.well-known/ssf-configuration  how others can receive security events from here
   GET    /.well-known/jwks.json     the keys that its events and receipts are signed with
   GET    /readyz /healthz /metrics
+  GET    /openapi.json              all of it, as OpenAPI 3.1
 
 Documentation: %s
 `, d.s.pub.Fleet(), documentation)

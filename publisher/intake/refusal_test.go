@@ -91,6 +91,8 @@ func TestEveryRefusalIsAudited(t *testing.T) {
 		{"native, reader", "GET", "/v1/agents", "", []string{"Authorization: Bearer " + token}, `native forbidden "bearer:demo:jack"  "" ""`},
 		{"elasticsearch, password", "DELETE", "/_security/oauth2/token", `{"username":"jack"}`, []string{json, basic("alice", "not-the-password")},
 			`elasticsearch unauthenticated ""  "" ""`},
+		{"elasticsearch, unknown realm", "DELETE", "/_security/oauth2/token", `{"realm_name":"nowhere"}`, []string{json, "Authorization: Bearer " + g.users},
+			`elasticsearch forbidden "apikey:users" realm "nowhere" "realm nowhere"`},
 		{"elasticsearch, forged token", "DELETE", "/_security/oauth2/token", `{"token":"` + forged + `"}`, []string{json, "Authorization: " + admin},
 			`elasticsearch unknown-token "admin"  "" ""`},
 		{"lusid, forged token", "DELETE", "/identity/api/tokens", "", []string{"Authorization: Bearer " + forged}, `lusid unauthenticated ""  "" ""`},

@@ -2,6 +2,7 @@ package intake
 
 import (
 	"errors"
+	"fmt"
 	"log/slog"
 	"net/http"
 	"time"
@@ -84,6 +85,9 @@ type Server struct {
 	metrics *metrics
 	mux     *http.ServeMux
 	global  bool // whether that door is open
+	// paths are those that are served, as patterns; document describes them.
+	paths    map[string]bool
+	document []byte
 
 	transmitters *Transmitters
 	limits       *limiter
@@ -102,9 +106,12 @@ func New(c Config) (*Server, error) {
 	if err != nil {
 		return nil, err
 	}
-	s := &Server{pub: c.Publisher, auth: c.Authenticator, realms: c.Realms, log: c.logger(), metrics: m, mux: http.NewServeMux(),
+	s := &Server{pub: c.Publisher, auth: c.Authenticator, realms: c.Realms, log: c.logger(), metrics: m, mux: http.NewServeMux(), paths: map[string]bool{},
 		transmitters: c.transmitters(), limits: newLimiter(c.Limits, time.Now)}
 	s.routes(c, promhttp.HandlerFor(registry, promhttp.HandlerOpts{}))
+	if s.document, err = s.describe(); err != nil {
+		return nil, fmt.Errorf("openapi.yaml: %w", err)
+	}
 	return s, nil
 }
 
@@ -147,6 +154,7 @@ func (s *Server) routes(c Config, metrics http.Handler) {
 		s.add(globalPath, global, methods{http.MethodPost: global.revoke})
 	}
 
+	s.add(openapiPath, open, methods{http.MethodGet: open.openapi})
 	s.add("/.well-known/jwks.json", open, methods{http.MethodGet: open.jwks})
 	s.add("/healthz", open, methods{http.MethodGet: open.health})
 	s.add("/readyz", open, methods{http.MethodGet: open.ready})

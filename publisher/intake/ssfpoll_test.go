@@ -67,6 +67,9 @@ func TestPolledEventsAreDoneAndAcknowledged(t *testing.T) {
 	if fmt.Sprint(refused) != "map[bad:invalid_audience other name:invalid_request]" {
 		t.Errorf("refused: %v", refused)
 	}
+	if r := g.wantRefusal(t, `ssf_poll invalid_audience ""  "" ""`); r.Remote != "127.0.0.1" {
+		t.Errorf("recorded: %+v", r)
+	}
 }
 
 // What cannot be done now is neither acknowledged nor refused.

@@ -290,17 +290,17 @@ func TestLineOfAKeyThatIsGoneKeepsItsCounter(t *testing.T) {
 func TestUnverifiedLineVerifiesLaterWithTheRightKeys(t *testing.T) {
 	a, late := newAuthor(t, "p1"), newAuthor(t, "p2")
 	both := events.NewKeySet(a.signer.Public(), late.signer.Public())
-	all := []posted{a.user(t, "a"), late.user(t, "b"), late.receipt(t), a.user(t, "c")}
+	all := []posted{a.user(t, "a"), late.user(t, "b"), late.receipt(t), a.user(t, "c"), late.refusal(t)}
 	file, cp := exported(t, a.keys(), all)
-	if n := bytes.Count(file, []byte(`"type":"rejected","verified":false,"problem":"unknown_key"`)); n != 2 {
-		t.Fatalf("got %d rejected lines, want 2:\n%s", n, file)
+	if n := bytes.Count(file, []byte(`"type":"rejected","verified":false,"problem":"unknown_key"`)); n != 3 {
+		t.Fatalf("got %d rejected lines, want 3:\n%s", n, file)
 	}
 	r, err := audit.VerifyLines(bytes.NewReader(file), &cp, fleet, a.keys())
-	if err != nil || r.ProblemCount != 2 || r.Problems[0].Line != 2 || !strings.Contains(r.Problems[0].Text, "unknown_key") {
+	if err != nil || r.ProblemCount != 3 || r.Problems[0].Line != 2 || !strings.Contains(r.Problems[0].Text, "unknown_key") {
 		t.Errorf("with the old keys: %+v, %v", r, err)
 	}
 	r, err = audit.VerifyLines(bytes.NewReader(file), &cp, fleet, both)
-	if err != nil || !r.OK() || r.Late != 2 || r.Revocations != 3 || r.Receipts != 1 {
+	if err != nil || !r.OK() || r.Late != 3 || r.Revocations != 3 || r.Receipts != 1 || r.Refusals != 1 {
 		t.Errorf("with both: %+v, %v", r, err)
 	}
 }
