@@ -48,8 +48,8 @@ type globals struct {
 	Nats       string `help:"URL of NATS, several separated by commas." default:"nats://127.0.0.1:4222" placeholder:"URL"`
 	NatsCreds  string `help:"NATS credentials file." placeholder:"FILE"`
 	APIKeyFile string `name:"api-key-file" help:"File with the key to show to the publisher. Default: admin.key in DIR." placeholder:"FILE"`
-	CA         string `name:"ca" help:"CA of the certificates of publisher and agent, in PEM. Default: those of the system." placeholder:"FILE"`
-	ClientCert string `help:"Certificate to show to publisher and agent, in PEM." placeholder:"FILE"`
+	CA         string `name:"ca" help:"CA of the certificates of publisher, agent and NATS, in PEM. Default: those of the system." placeholder:"FILE"`
+	ClientCert string `help:"Certificate to show to publisher, agent and NATS, in PEM." placeholder:"FILE"`
 	ClientKey  string `help:"Private key of that certificate, in PEM." placeholder:"FILE"`
 	Fleet      string `help:"Name of the deployment; prefix of its subjects and streams." default:"rescind"`
 	JSON       bool   `name:"json" help:"Print JSON."`

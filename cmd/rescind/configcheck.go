@@ -51,7 +51,7 @@ func (c *configCheckCmd) Run(ctx context.Context, g *globals) error {
 	}
 	defer transmitters.Close()
 	if c.Monitor != "" {
-		if err := c.checkSync(ctx); err != nil {
+		if err := c.checkSync(ctx, g); err != nil {
 			return err
 		}
 	}
@@ -76,12 +76,16 @@ func (c *configCheckCmd) print(g *globals, r configReport) error {
 }
 
 // checkSync asks the server whether an acknowledged message survives a power cut.
-func (c *configCheckCmd) checkSync(ctx context.Context) error {
+func (c *configCheckCmd) checkSync(ctx context.Context, g *globals) error {
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, strings.TrimSuffix(c.Monitor, "/")+"/jsz", nil)
 	if err != nil {
 		return usage("--monitor: %v", err)
 	}
-	res, err := http.DefaultClient.Do(req)
+	t, err := g.transport()
+	if err != nil {
+		return err
+	}
+	res, err := (&http.Client{Transport: t}).Do(req)
 	if err != nil {
 		return fmt.Errorf("asking the monitor: %w", err)
 	}

@@ -25,6 +25,7 @@ type served struct {
 type natsCmd struct {
 	NatsListen    string `help:"Where NATS listens." default:"127.0.0.1:4222" placeholder:"HOST:PORT"`
 	MonitorListen string `help:"Where NATS's HTTP monitor listens." placeholder:"HOST:PORT"`
+	tlsFlags
 }
 
 func (c *natsCmd) Help() string {
@@ -39,18 +40,25 @@ func (c *natsCmd) Validate() error {
 			return err
 		}
 	}
-	return checkHostPort("--nats-listen", c.NatsListen)
+	return errors.Join(checkHostPort("--nats-listen", c.NatsListen), c.tlsFlags.validate())
 }
 
 func (c *natsCmd) Run(ctx context.Context, g *globals) (err error) {
-	srv, err := g.startNATS(ctx, natsd.Config{Listen: c.NatsListen, MonitorListen: c.MonitorListen,
+	secure, err := c.tlsFlags.config(tls.RequireAndVerifyClientCert)
+	if err != nil {
+		return err
+	}
+	srv, err := g.startNATS(ctx, natsd.Config{Listen: c.NatsListen, MonitorListen: c.MonitorListen, TLS: secure,
 		Logger: g.logger().With("component", "nats")})
 	if err != nil {
 		return err
 	}
 	defer func() { err = errors.Join(err, srv.Close()) }()
-	if err := g.announce("NATS is up at "+srv.ClientURL()+", data in "+g.path("nats"),
-		"nats", srv.ClientURL(), "data", g.path("nats")); err != nil {
+	text, pairs := "NATS is up at "+srv.ClientURL()+", data in "+g.path("nats"), []string{"nats", srv.ClientURL(), "data", g.path("nats")}
+	if url := srv.MonitorURL(); url != "" {
+		text, pairs = text+", monitor at "+url, append(pairs, "monitor", url)
+	}
+	if err := g.announce(text, pairs...); err != nil {
 		return err
 	}
 	<-ctx.Done()

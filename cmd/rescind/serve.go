@@ -149,7 +149,11 @@ func (g *globals) connect(log *slog.Logger, name string, opts ...nats.Option) (*
 	if g.NatsCreds != "" {
 		opts = append(opts, nats.UserCredentials(g.NatsCreds))
 	}
-	nc, err := nats.Connect(g.Nats, opts...)
+	secure, err := g.natsTLS()
+	if err != nil {
+		return nil, err
+	}
+	nc, err := nats.Connect(g.Nats, append(opts, secure)...)
 	if err != nil {
 		return nil, fmt.Errorf("connecting to NATS: %w", err)
 	}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net"
 	"net/url"
 	"strings"
 	"text/tabwriter"
@@ -91,7 +92,11 @@ func (g *globals) connectOnce(more ...nats.Option) (*nats.Conn, error) {
 	if g.NatsCreds != "" {
 		opts = append(opts, nats.UserCredentials(g.NatsCreds))
 	}
-	nc, err := nats.Connect(g.Nats, opts...)
+	secure, err := g.natsTLS()
+	if err != nil {
+		return nil, err
+	}
+	nc, err := nats.Connect(g.Nats, append(opts, secure)...)
 	if err != nil {
 		return nil, fmt.Errorf("connecting to NATS at %s: %w%s", redacted(g.Nats), err, connectAdvice(err))
 	}
@@ -100,9 +105,12 @@ func (g *globals) connectOnce(more ...nats.Option) (*nats.Conn, error) {
 
 // connectAdvice says what to do when NATS cannot be had.
 func connectAdvice(err error) string {
+	alert, refused := errors.AsType[*net.OpError](err) // crypto/tls does not export what the other side says
 	switch {
 	case errors.Is(err, nats.ErrAuthorization):
 		return " (--nats-creds names the credentials of a user)"
+	case errors.Is(err, nats.ErrTLS), refused && alert.Op == "remote error":
+		return " (--ca names the CA of its certificate, --client-cert and --client-key what to show to it)"
 	case errors.Is(err, nats.ErrNoServers):
 		return " (does it run? --nats names another)"
 	default:

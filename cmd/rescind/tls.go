@@ -9,13 +9,15 @@ import (
 	"os"
 	"sync"
 	"time"
+
+	"github.com/nats-io/nats.go"
 )
 
 // tlsFlags are those of a command that listens.
 type tlsFlags struct {
-	TLSCert     string `name:"tls-cert" help:"Serve HTTPS with this certificate and what leads to its CA, in PEM. Read again when it changes." placeholder:"FILE"`
+	TLSCert     string `name:"tls-cert" help:"Serve TLS with this certificate and what leads to its CA, in PEM. Read again when it changes." placeholder:"FILE"`
 	TLSKey      string `name:"tls-key" help:"Private key of the certificate, in PEM." placeholder:"FILE"`
-	TLSClientCA string `name:"tls-client-ca" help:"CA of clients' certificates, in PEM. A publisher knows callers by their subject (tls_clients); an agent answers nobody without one." placeholder:"FILE"`
+	TLSClientCA string `name:"tls-client-ca" help:"CA of clients' certificates, in PEM. A publisher knows callers by their subject (tls_clients); an agent and NATS take nobody without one." placeholder:"FILE"`
 }
 
 func (f *tlsFlags) validate() error {
@@ -91,7 +93,16 @@ func (f *certFiles) get(*tls.ClientHelloInfo) (*tls.Certificate, error) {
 	return f.last, nil
 }
 
-// clientTLS is how the command line talks to publisher and agent over HTTPS.
+// natsTLS is for a NATS server that asks for TLS, or a tls:// URL, which insists on it.
+func (g *globals) natsTLS() (nats.Option, error) {
+	c, err := g.clientTLS()
+	return func(o *nats.Options) error {
+		o.TLSConfig = c
+		return nil
+	}, err
+}
+
+// clientTLS is how to talk to publisher, agent and NATS over TLS.
 func (g *globals) clientTLS() (*tls.Config, error) {
 	c := &tls.Config{MinVersion: tls.VersionTLS12}
 	if g.CA != "" {

@@ -62,12 +62,16 @@ func (c *upCmd) Run(ctx context.Context, g *globals) (err error) {
 	if err != nil {
 		return err
 	}
-	srv, err := g.startNATS(ctx, natsd.Config{Listen: c.NatsListen, Logger: log.With("component", "nats")})
+	secureNATS, err := c.tlsFlags.config(tls.RequireAndVerifyClientCert)
+	if err != nil {
+		return err
+	}
+	srv, err := g.startNATS(ctx, natsd.Config{Listen: c.NatsListen, TLS: secureNATS, Logger: log.With("component", "nats")})
 	if err != nil {
 		return err
 	}
 	defer func() { err = errors.Join(err, srv.Close()) }()
-	g.Nats = srv.ClientURL()
+	g.Nats = "" // it is reached inside of the process, where there is no TLS
 	nc, err := g.connect(log, "rescind up", nats.InProcessServer(srv.Server))
 	if err != nil {
 		return err

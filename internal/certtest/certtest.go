@@ -71,3 +71,16 @@ func (c *CA) write(name string, cert *x509.Certificate, key *ecdsa.PrivateKey) e
 	}
 	return nil
 }
+
+// Pool reads a CA's certificate.
+func Pool(path string) (*x509.CertPool, error) {
+	text, err := os.ReadFile(path)
+	if err != nil {
+		return nil, err
+	}
+	pool := x509.NewCertPool()
+	if !pool.AppendCertsFromPEM(text) {
+		return nil, fmt.Errorf("%s holds no certificate", path)
+	}
+	return pool, nil
+}

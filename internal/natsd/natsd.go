@@ -5,6 +5,7 @@ package natsd
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -17,6 +18,9 @@ import (
 
 	"github.com/nats-io/nats-server/v2/server"
 )
+
+// tlsTimeout is how long a client's handshake may take.
+const tlsTimeout = 5 * time.Second
 
 // DefaultListen is where the server listens when nothing else is configured.
 const DefaultListen = "127.0.0.1:4222"
@@ -35,6 +39,10 @@ type Config struct {
 	// too. None of them means that whoever reaches the port may do anything.
 	Username, Password string
 	Token              string
+	// TLS is what clients are served with, and the HTTP monitor then by HTTPS; nil
+	// means in the clear. In-process connections have none. Where it asks for a
+	// client's certificate, nobody else is taken.
+	TLS *tls.Config
 	// Logger takes the server's log: notices at debug level, trouble at warn.
 	// Payloads are never logged. Nil means no log.
 	Logger *slog.Logger
@@ -42,8 +50,9 @@ type Config struct {
 
 // Server is a running nats-server.
 type Server struct {
-	srv  *server.Server
-	stop sync.Once
+	srv    *server.Server
+	secure bool
+	stop   sync.Once
 }
 
 // Start starts a server and returns once it takes connections and JetStream is
@@ -63,7 +72,7 @@ func Start(ctx context.Context, c Config) (*Server, error) {
 	}
 	log := newLogger(c.Logger)
 	srv.SetLoggerV2(log, false, false, false)
-	s := &Server{srv: srv}
+	s := &Server{srv: srv, secure: opts.TLSConfig != nil}
 	srv.Start()
 	if err := s.waitReady(ctx, log.fatal); err != nil {
 		s.Close()
@@ -100,6 +109,9 @@ func (s *Server) MonitorURL() string {
 	if addr == nil {
 		return ""
 	}
+	if s.secure {
+		return "https://" + addr.String()
+	}
 	return "http://" + addr.String()
 }
 
@@ -114,7 +126,11 @@ func (s *Server) Close() {
 	s.srv.WaitForShutdown()
 }
 
-func (c Config) protected() bool { return c.Username != "" || c.Token != "" }
+func (c Config) protected() bool { return c.Username != "" || c.Token != "" || c.asksForCertificates() }
+
+func (c Config) asksForCertificates() bool {
+	return c.TLS != nil && c.TLS.ClientAuth == tls.RequireAndVerifyClientCert
+}
 
 func (c Config) options() (*server.Options, error) {
 	if c.Dir == "" {
@@ -139,10 +155,18 @@ func (c Config) options() (*server.Options, error) {
 	if opts.Host, opts.Port, err = splitListen(listen); err != nil {
 		return nil, fmt.Errorf("config: Listen: %w", err)
 	}
+	if c.TLS != nil {
+		opts.TLS, opts.TLSConfig, opts.TLSVerify = true, c.TLS, c.asksForCertificates()
+		opts.TLSTimeout = tlsTimeout.Seconds()
+	}
 	if c.MonitorListen == "" {
 		return opts, nil
 	}
-	if opts.HTTPHost, opts.HTTPPort, err = splitListen(c.MonitorListen); err != nil {
+	port := &opts.HTTPPort
+	if c.TLS != nil {
+		port = &opts.HTTPSPort
+	}
+	if opts.HTTPHost, *port, err = splitListen(c.MonitorListen); err != nil {
 		return nil, fmt.Errorf("config: MonitorListen: %w", err)
 	}
 	return opts, nil

@@ -8,7 +8,6 @@ import (
 	"io"
 	"net/http"
 	"net/http/httptest"
-	"os"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -20,10 +19,8 @@ import (
 
 func pool(t *testing.T, path string) *x509.CertPool {
 	t.Helper()
-	text, err := os.ReadFile(path)
+	p, err := certtest.Pool(path)
 	must(t, err)
-	p := x509.NewCertPool()
-	p.AppendCertsFromPEM(text)
 	return p
 }
 
