@@ -125,8 +125,14 @@ func (b *Bus) Feed(ctx context.Context, id string) (*Feed, error) {
 	return b.feed(id, c), nil
 }
 
-// Feeds gives the ids of all feeds and what is kept with each.
-func (b *Bus) Feeds(ctx context.Context) (map[string]string, error) {
+// FeedInfo is what is kept with a feed, and when the server made it.
+type FeedInfo struct {
+	Meta    string
+	Created time.Time
+}
+
+// Feeds gives all feeds by their ids.
+func (b *Bus) Feeds(ctx context.Context) (map[string]FeedInfo, error) {
 	if err := b.connected(); err != nil {
 		return nil, err
 	}
@@ -137,11 +143,11 @@ func (b *Bus) Feeds(ctx context.Context) (map[string]string, error) {
 	if err != nil {
 		return nil, fmt.Errorf("listing feeds: %w", requestError(ctx, err))
 	}
-	all := map[string]string{}
+	all := map[string]FeedInfo{}
 	list := s.ListConsumers(ctx)
 	for info := range list.Info() {
 		if meta, ok := info.Config.Metadata[metaKey]; ok {
-			all[info.Name] = meta
+			all[info.Name] = FeedInfo{meta, info.Created}
 		}
 	}
 	if err := list.Err(); err != nil {

@@ -89,7 +89,8 @@ func TestFeedHasWhatComesAfterIt(t *testing.T) {
 		t.Errorf("the first feed has %s", m.Data)
 	}
 	all, err := b.Feeds(t.Context())
-	if err != nil || fmt.Sprint(all) != "map[first:meta of the first second:meta of the second]" {
+	if err != nil || len(all) != 2 || all["first"].Meta != "meta of the first" || all["second"].Meta != "meta of the second" ||
+		!all["second"].Created.After(all["first"].Created) {
 		t.Errorf("%v, %v", all, err)
 	}
 }

@@ -186,7 +186,7 @@ func TestTargetsOfARealmAreValid(t *testing.T) {
 		}
 		got = append(got, string(target.Kind)+" "+target.Claim+"="+target.Value)
 	}
-	want := []string{"client client_id=app", "client azp=app", "realm =", "user email=jack", "session sid=s", "claim tenant=t"}
+	want := []string{"client client_id=app", "client azp=app", "client cid=app", "client appid=app", "realm =", "user email=jack", "session sid=s", "claim tenant=t"}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Error(diff)
 	}

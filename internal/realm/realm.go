@@ -29,8 +29,8 @@ func (r *Realm) SessionTarget(sid string) events.Target {
 }
 
 // clientClaims are those in which issuers name a token's client, in the order of
-// their standing.
-var clientClaims = []string{"client_id", "azp"}
+// their standing: RFC 9068, OpenID Connect, Okta, Entra ID's first version.
+var clientClaims = []string{"client_id", "azp", "cid", "appid"}
 
 // IssuedTo tells whether the token names the client as the one that it was issued
 // to, by the first of those claims that it has.

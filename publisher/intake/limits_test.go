@@ -52,6 +52,20 @@ func TestWhatHitsManyIsLimitedMoreTightly(t *testing.T) {
 	}
 }
 
+// What is refused by one limit does not count for another.
+func TestWhatIsRefusedUsesNothingUp(t *testing.T) {
+	g := newRig(t)
+	g.limit(t, intake.Limits{Default: must2(intake.ParseRate("2/h")), Realm: must2(intake.ParseRate("1/h"))})
+	for i, c := range []struct {
+		body   string
+		status int
+	}{{`{"realm":"partner"}`, 201}, {`{"realm":"partner"}`, 429}, {`{"realm":"partner"}`, 429}, {`{"user":"a"}`, 201}, {`{"user":"b"}`, 429}} {
+		if r := g.send(t, http.MethodPost, "/v1/revocations?wait=none", c.body, "Authorization: "+admin, jsonType); r.status != c.status {
+			t.Errorf("%d: %s: got %d %s, want %d", i, c.body, r.status, r.body, c.status)
+		}
+	}
+}
+
 // TestEveryDoorSaysWhenItIsTooMuch in its own form.
 func TestEveryDoorSaysWhenItIsTooMuch(t *testing.T) {
 	g := newRig(t)

@@ -1,6 +1,7 @@
 package intake_test
 
 import (
+	"crypto/rand"
 	"encoding/base64"
 	"encoding/json"
 	"fmt"
@@ -302,6 +303,33 @@ func TestAssertionsAreShownOnce(t *testing.T) {
 	g.post(t, revokePath, form).want(t, 200, "")
 	for _, path := range []string{revokePath, introspectPath} {
 		checkOAuthError(t, g.post(t, path, form), 400, "invalid_client", "")
+	}
+}
+
+// Issuers name a token's client by different claims: it is the client's by each, and
+// goes when the client is revoked.
+func TestClientsAreKnownByWhatTheirIssuerCallsThem(t *testing.T) {
+	g := newRig(t)
+	others := map[string]string{}
+	for _, claim := range []string{"client_id", "azp", "cid", "appid"} {
+		one := func() string {
+			return g.statement(t, "demo", "at+jwt", jwt.MapClaims{"iss": "https://demo.rescind.test", "jti": rand.Text(), claim: "web:1 app",
+				"iat": time.Now().Unix() - 10, "exp": time.Now().Add(time.Minute).Unix()})
+		}
+		own, other := one(), one()
+		g.post(t, revokePath, []string{"token", own}, oauthBasic("web:1 app", secret)).want(t, 200, "")
+		if !g.refused(t, own) || g.refused(t, other) {
+			t.Errorf("%s: its own is refused: %v, another: %v", claim, g.refused(t, own), g.refused(t, other))
+		}
+		others[claim] = other
+	}
+	if r := g.send(t, http.MethodPost, "/v1/revocations", `{"client":"web:1 app","realm":"demo"}`, jsonType, "Authorization: "+admin); r.status != 201 {
+		t.Fatalf("%d %s", r.status, r.body)
+	}
+	for claim, raw := range others {
+		if !g.refused(t, raw) {
+			t.Errorf("%s: the client's token is not refused when the client is revoked", claim)
+		}
 	}
 }
 

@@ -145,7 +145,7 @@ func TestPushedStreamIsDelivered(t *testing.T) {
 	}
 	feeds, err := g.bus.Feeds(t.Context())
 	must(t, err)
-	if meta := feeds[s.ID]; !strings.Contains(meta, p.URL) || strings.Contains(meta, "secret") || strings.Contains(meta, "Bearer") {
+	if meta := feeds[s.ID].Meta; !strings.Contains(meta, p.URL) || strings.Contains(meta, "secret") || strings.Contains(meta, "Bearer") {
 		t.Errorf("kept: %s", meta)
 	}
 	for i := range 5 {

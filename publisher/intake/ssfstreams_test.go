@@ -6,7 +6,9 @@ import (
 	"fmt"
 	"net/http"
 	"net/netip"
+	"slices"
 	"strings"
+	"sync"
 	"testing"
 
 	"github.com/go-jose/go-jose/v4"
@@ -410,4 +412,32 @@ func TestStreamsSayWhenTheBusIsAway(t *testing.T) {
 	eventually(t, func() bool {
 		return g.send(t, http.MethodGet, "/ssf/stream?stream_id="+s.ID, "", "Authorization: Bearer "+g.receiver).status == 200
 	})
+}
+
+// An owner has one stream, also when it asks for several at the same time, by
+// different publishers.
+func TestStreamsMadeAtTheSameTimeAreOne(t *testing.T) {
+	g := newRig(t)
+	g.transmit(t)
+	first := g.url
+	g.transmit(t)
+	urls := []string{first, g.url}
+	made := make([]int, 8)
+	var all sync.WaitGroup
+	for i := range made {
+		all.Go(func() {
+			g := *g
+			g.url = urls[i%2]
+			made[i] = g.send(t, http.MethodPost, "/ssf/stream", "{}", jsonType, "Authorization: Bearer "+g.receiver).status
+		})
+	}
+	all.Wait()
+	slices.Sort(made)
+	if made[0] != 201 || made[1] != 409 || made[len(made)-1] != 409 {
+		t.Errorf("answers: %v", made)
+	}
+	var streams []map[string]any
+	if g.ssf(t, http.MethodGet, "/ssf/stream", nil, 200, &streams); len(streams) != 1 {
+		t.Errorf("%d streams", len(streams))
+	}
 }

@@ -56,6 +56,7 @@ type Stream struct {
 	Reason                          string
 
 	feed *bus.Feed // where it was found
+	made time.Time // by the server's clock
 }
 
 // Delivered are the event types that are sent: those supported and asked for. Who did

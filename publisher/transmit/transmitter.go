@@ -1,6 +1,7 @@
 package transmit
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -140,12 +141,13 @@ func (t *Transmitter) Streams(ctx context.Context) ([]*Stream, error) {
 		return nil, unavailable(err)
 	}
 	var out []*Stream
-	for id, meta := range all {
-		s, err := t.read(id, meta)
+	for id, info := range all {
+		s, err := t.read(id, info.Meta)
 		if err != nil {
 			t.log.Error("a stream cannot be read", "err", err)
 			continue
 		}
+		s.made = info.Created
 		out = append(out, s)
 	}
 	slices.SortFunc(out, func(a, b *Stream) int { return strings.Compare(a.ID, b.ID) })
@@ -197,7 +199,37 @@ func (t *Transmitter) Create(ctx context.Context, s *Stream) error {
 	if err := t.cfg.Bus.ApplyFeeds(ctx); err != nil {
 		return unavailable(err)
 	}
-	return t.make(ctx, s)
+	if err := t.make(ctx, s); err != nil {
+		return err
+	}
+	first, err := t.isFirst(ctx, s)
+	if !first {
+		err = errors.Join(err, t.Delete(ctx, s.ID))
+	}
+	switch {
+	case err != nil:
+		return err
+	case !first:
+		return ErrExists
+	}
+	return nil
+}
+
+// isFirst tells whether a stream that was just made is its owner's first one: two that
+// are made at the same time do not see each other before.
+func (t *Transmitter) isFirst(ctx context.Context, s *Stream) (bool, error) {
+	all, err := t.Streams(ctx)
+	if err != nil {
+		return false, err
+	}
+	own := slices.DeleteFunc(all, func(other *Stream) bool { return other.Owner != s.Owner })
+	if len(own) == 0 {
+		return false, ErrNotFound // somebody has deleted it meanwhile
+	}
+	first := slices.MinFunc(own, func(a, b *Stream) int {
+		return cmp.Or(a.made.Compare(b.made), strings.Compare(a.ID, b.ID))
+	})
+	return first.ID == s.ID, nil
 }
 
 func (t *Transmitter) make(ctx context.Context, s *Stream) error {
