@@ -151,7 +151,7 @@ func (s *Server) take(ctx context.Context, d door, e *securityEvent) error {
 	}
 	uris := e.revoking()
 	if len(uris) == 0 {
-		s.ignored(d, e, "no event type in it signs anybody out")
+		s.aboutStream(d, e)
 		return nil
 	}
 	var targets []publisher.Target
@@ -168,6 +168,35 @@ func (s *Server) take(ctx context.Context, d door, e *securityEvent) error {
 		}
 	}
 	return nil
+}
+
+// The events by which a transmitter speaks of the stream itself (SSF 1.0 section 8.1).
+const (
+	typeVerification  = "https://schemas.openid.net/secevent/ssf/event-type/verification"
+	typeStreamUpdated = "https://schemas.openid.net/secevent/ssf/event-type/stream-updated"
+)
+
+// aboutStream takes an event that signs nobody out. A stream that its transmitter has
+// paused or disabled is lost sign-outs, so that is told.
+func (s *Server) aboutStream(d door, e *securityEvent) {
+	if _, ok := e.kinds[typeVerification]; ok {
+		s.log.Info("a stream of security events is verified", "door", d.name(), "transmitter", e.Issuer)
+		return
+	}
+	updated, ok := e.kinds[typeStreamUpdated]
+	if !ok {
+		s.ignored(d, e, "no event type in it signs anybody out")
+		return
+	}
+	status, _ := updated["status"].(string)
+	reason, _ := updated["reason"].(string)
+	if status == "enabled" {
+		s.log.Info("a transmitter has enabled the stream of security events", "door", d.name(), "transmitter", e.Issuer, "reason", shorten(reason))
+		return
+	}
+	s.log.Error("a transmitter sends no security events any more: sign-outs there are not heard of", "door", d.name(), "transmitter", e.Issuer,
+		"status", shorten(status), "reason", shorten(reason))
+	s.metrics.ignored(d.name())
 }
 
 func (s *Server) carryOut(ctx context.Context, d door, e *securityEvent, body map[string]any, t *publisher.Target, n int) error {

@@ -176,6 +176,36 @@ func TestEventsThatSignNobodyOutAreTaken(t *testing.T) {
 	}
 }
 
+// A stream that its transmitter has stopped is told of as what it is.
+func TestEventsAboutTheStreamAreTold(t *testing.T) {
+	g := newRig(t)
+	tr := newTransmitter(t)
+	g.receive(t, tr)
+	before := g.published(t)
+	about := func(uri string, members ...any) []any {
+		return []any{"sub_id", opaqueSubject("stream"), "events", caepEvent("https://schemas.openid.net/secevent/ssf/event-type/"+uri, members...)}
+	}
+	for _, c := range []struct {
+		changes []any
+		want    string
+	}{
+		{about("verification", "state", "x"), `level=INFO msg="a stream of security events is verified"`},
+		{about("stream-updated", "status", "paused", "reason", "no licence"), `level=ERROR msg="a transmitter sends no security events any more: sign-outs there are not heard of"`},
+		{about("stream-updated", "status", "enabled"), `level=INFO msg="a transmitter has enabled the stream of security events"`},
+		{about("stream-updated", "status", 1), `status="" reason=""`},
+	} {
+		if r := g.push(t, tr.set(t, "jack", c.changes...)); r.status != 202 || !strings.Contains(g.log.String(), c.want) {
+			t.Errorf("%d %s: no %q in\n%s", r.status, r.body, c.want, g.log.String())
+		}
+	}
+	if !strings.Contains(g.log.String(), `status=paused reason="no licence"`) {
+		t.Error("the log does not tell why")
+	}
+	if n := g.published(t) - before; n != 0 {
+		t.Errorf("%d events were published", n)
+	}
+}
+
 func TestEventTypesCanBeChosen(t *testing.T) {
 	g := newRig(t)
 	tr := newTransmitter(t)
