@@ -177,6 +177,51 @@ func TestPushedStreamIsDelivered(t *testing.T) {
 	}
 }
 
+// A paused stream is not pushed, and what came meanwhile goes out when it goes on.
+func TestPausedStreamsAreNotPushed(t *testing.T) {
+	g := newRig(t)
+	g.transmit(t)
+	paused, other := newPushReceiver(t), newPushReceiver(t)
+	var s ssfStream
+	g.ssf(t, http.MethodPost, "/ssf/stream", obj("delivery", obj("method", transmit.Push, "endpoint_url", paused.URL)), 201, &s)
+	g.ssf(t, http.MethodPost, "/ssf/status", obj("stream_id", s.ID, "status", "paused"), 200, nil)
+	g.ssf(t, http.MethodPost, "/ssf/stream", obj("delivery", obj("method", transmit.Push, "endpoint_url", other.URL)), 201, nil, "Authorization: Bearer "+g.free)
+	for i := range 10 {
+		g.revokeUser(t, "demo", fmt.Sprint("user", i))
+	}
+	eventually(t, func() bool { return len(other.pushes()) == 10 })
+	if n := len(paused.pushes()); n != 0 {
+		t.Errorf("%d events are pushed while the stream is paused", n)
+	}
+	g.ssf(t, http.MethodPost, "/ssf/status", obj("stream_id", s.ID, "status", "enabled"), 200, nil)
+	eventually(t, func() bool { return len(paused.pushes()) == 10 })
+}
+
+// A receiver cannot lead a push, with its credential, to another place.
+func TestPushesFollowNoRedirect(t *testing.T) {
+	g := newRig(t)
+	g.transmit(t)
+	elsewhere := newPushReceiver(t)
+	asked := make(chan struct{}, 100)
+	leading := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		http.Redirect(w, r, elsewhere.URL, http.StatusTemporaryRedirect)
+		asked <- struct{}{}
+	}))
+	t.Cleanup(leading.Close)
+	g.ssf(t, http.MethodPost, "/ssf/stream", obj("delivery", obj("method", transmit.Push, "endpoint_url", leading.URL, "authorization_header", "Bearer x")), 201, nil)
+	g.revokeUser(t, "demo", "jack")
+	for range 2 { // it fails, and is tried again
+		select {
+		case <-asked:
+		case <-time.After(30 * time.Second):
+			t.Fatal("nothing is pushed")
+		}
+	}
+	if n := len(elsewhere.pushes()); n != 0 {
+		t.Errorf("%d pushes went elsewhere", n)
+	}
+}
+
 // TestPushesGoToPublicAddressesOnly: a receiver must not make the publisher call what
 // only the publisher can reach.
 func TestPushesGoToPublicAddressesOnly(t *testing.T) {
