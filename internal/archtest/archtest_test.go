@@ -59,6 +59,7 @@ func TestOnlyTheirPackagesImportHeavyDependencies(t *testing.T) {
 	}{
 		{"github.com/nats-io/nats.go/jetstream", []string{"internal/bus"}, nil},
 		{"github.com/nats-io/nats-server", []string{"internal/natsd", "internal/bus/bustest"}, []string{"internal/bus"}},
+		{"github.com/coder/websocket", nil, []string{"subscriber/guard"}},
 		{"go.etcd.io/bbolt", []string{"internal/denylist", "publisher/ledger"}, nil},
 		{"google.golang.org/grpc", []string{"subscriber/grpcguard"}, nil},
 		{"github.com/alecthomas/kong", []string{"cmd/rescind"}, nil},
@@ -89,9 +90,18 @@ func refuse(t *testing.T, p pkg, imports []string, dependency string, allowed []
 	}
 }
 
+// forTests is what embedders' own tests import: a fleet, both ends of it.
+const forTests = "subscriber/subscribertest"
+
 // TestTheTwoEndsNeverImportEachOther: messages close the loop.
 func TestTheTwoEndsNeverImportEachOther(t *testing.T) {
 	for _, p := range list(t) {
+		if p.ImportPath == forTests {
+			continue
+		}
+		if slices.Contains(p.Deps, module+"/"+forTests) {
+			t.Errorf("%s links %s, which is for tests", p.ImportPath, forTests)
+		}
 		for _, i := range slices.Concat(p.Imports, p.TestImports, p.XTestImports) {
 			i = strings.TrimPrefix(i, module+"/")
 			if under(p.ImportPath, "publisher") && under(i, "subscriber") || under(p.ImportPath, "subscriber") && under(i, "publisher") {
@@ -119,25 +129,25 @@ func TestEventsStandsAlone(t *testing.T) {
 
 // TestEmbeddersLinkNoServer: a service that embeds an agent and its guard gets
 // neither gRPC nor nats-server nor the publisher nor a metrics library nor what
-// draws on terminals with it.
+// draws on terminals with it; a gRPC service's guard, of these only gRPC.
 func TestEmbeddersLinkNoServer(t *testing.T) {
 	found := 0
 	for _, p := range list(t) {
-		if p.ImportPath != "subscriber" && p.ImportPath != "subscriber/guard" {
+		if !slices.Contains([]string{"subscriber", "subscriber/guard", "subscriber/grpcguard"}, p.ImportPath) {
 			continue
 		}
 		found++
 		for _, d := range p.Deps {
 			for _, banned := range []string{"google.golang.org/grpc", "github.com/nats-io/nats-server",
 				module + "/publisher", "github.com/prometheus", "github.com/alecthomas/kong", "github.com/schollz/progressbar",
-				"github.com/HdrHistogram", "golang.org/x/term"} {
-				if under(d, banned) {
+				"github.com/HdrHistogram", "golang.org/x/term", "github.com/coder/websocket"} {
+				if under(d, banned) && (p.ImportPath != "subscriber/grpcguard" || banned != "google.golang.org/grpc") {
 					t.Errorf("%s links %s", p.ImportPath, d)
 				}
 			}
 		}
 	}
-	if found != 2 {
-		t.Fatalf("found %d of the two packages that services embed", found)
+	if found != 3 {
+		t.Fatalf("found %d of the three packages that services embed", found)
 	}
 }

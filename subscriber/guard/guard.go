@@ -65,6 +65,9 @@ func New(agent Agent, verify Verify, opts ...Option) (*Guard, error) {
 	return g, nil
 }
 
+// Realm is the realm that challenges name.
+func (g *Guard) Realm() string { return g.realm }
+
 // read gives what is known of a token before the agent is asked.
 type read func(ctx context.Context, raw string) (*Admitted, error)
 
@@ -108,7 +111,10 @@ func (g *Guard) Admit(ctx context.Context, authorization []string) (*Admitted, e
 		return nil, err
 	}
 	a, err := g.read(ctx, raw)
-	if err != nil {
+	switch {
+	case err != nil && !isToken68(raw):
+		return nil, errNotOneToken
+	case err != nil:
 		return nil, judged(ctx, err)
 	}
 	if err := g.check(a.Token); err != nil {

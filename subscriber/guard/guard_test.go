@@ -20,7 +20,7 @@ import (
 	"github.com/rescind/rescind/internal/realm"
 	"github.com/rescind/rescind/subscriber"
 	"github.com/rescind/rescind/subscriber/guard"
-	"github.com/rescind/rescind/subscriber/guard/internal/guardtest"
+	"github.com/rescind/rescind/subscriber/internal/guardtest"
 )
 
 // answer is what a client sees.

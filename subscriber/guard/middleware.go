@@ -40,7 +40,7 @@ func (g *Guard) serve(w http.ResponseWriter, r *http.Request, next http.Handler)
 		RefusalOf(err).Write(w, g.realm)
 		return
 	}
-	next.ServeHTTP(w, r.WithContext(context.WithValue(r.Context(), admittedKey{}, a)))
+	next.ServeHTTP(w, r.WithContext(NewContext(r.Context(), a)))
 }
 
 // oneMethod refuses a token in the query beside one in the header (RFC 6750
@@ -53,6 +53,12 @@ func oneMethod(r *http.Request, authorization []string) error {
 }
 
 type admittedKey struct{}
+
+// NewContext gives ctx what Admit gave, for Claims and Token: for guards of other
+// protocols.
+func NewContext(ctx context.Context, a *Admitted) context.Context {
+	return context.WithValue(ctx, admittedKey{}, a)
+}
 
 func admitted(ctx context.Context) Admitted {
 	if a, ok := ctx.Value(admittedKey{}).(*Admitted); ok {

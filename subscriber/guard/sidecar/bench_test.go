@@ -15,8 +15,8 @@ import (
 	"time"
 
 	"github.com/rescind/rescind/internal/realm"
-	"github.com/rescind/rescind/subscriber/guard/internal/guardtest"
 	"github.com/rescind/rescind/subscriber/guard/sidecar"
+	"github.com/rescind/rescind/subscriber/internal/guardtest"
 )
 
 // nothing answers as a good /check does, at once.
@@ -28,9 +28,12 @@ func nothing(w http.ResponseWriter, _ *http.Request) {
 	w.WriteHeader(http.StatusOK)
 }
 
-// handlers are /check in its modes beside a handler that checks nothing, and a
-// good token.
-func handlers(b *testing.B) (map[string]http.Handler, string) {
+// tokens is how many good tokens are shown in turn, as those of many users are.
+const tokens = 1024
+
+// handlers are /check in its modes beside a handler that checks nothing, and good
+// tokens.
+func handlers(b *testing.B) (map[string]http.Handler, []string) {
 	f := guardtest.Start(b)
 	agent := f.Fresh(b)
 	all := map[string]http.Handler{"nothing": http.HandlerFunc(nothing)}
@@ -46,7 +49,12 @@ func handlers(b *testing.B) (map[string]http.Handler, string) {
 		}
 		all[name] = h
 	}
-	return all, f.Token(b, realm.TokenRequest{User: "ann", Alg: "ES256"})
+	raw := make([]string, tokens)
+	for i := range raw {
+		raw[i] = f.Token(b, realm.TokenRequest{User: fmt.Sprintf("person-%08d", i), Session: fmt.Sprint("s", i), Client: "web",
+			Scope: "openid profile", Alg: []string{"RS256", "ES256"}[i%2]})
+	}
+	return all, raw
 }
 
 // unwritten is a ResponseWriter that sends nothing.
@@ -62,12 +70,16 @@ func (u *unwritten) Write(p []byte) (int, error) { return len(p), nil }
 // BenchmarkCheck is what /check costs without the HTTP server around it.
 func BenchmarkCheck(b *testing.B) {
 	all, raw := handlers(b)
+	authorizations := make([][]string, tokens)
+	for i := range raw {
+		authorizations[i] = []string{"Bearer " + raw[i]}
+	}
 	for name, h := range all {
 		b.Run(name, func(b *testing.B) {
 			r := httptest.NewRequest("GET", "/check", nil)
-			r.Header.Set("Authorization", "Bearer "+raw)
 			b.ReportAllocs()
-			for b.Loop() {
+			for i := 0; b.Loop(); i++ {
+				r.Header["Authorization"] = authorizations[i%tokens]
 				w := unwritten{header: http.Header{}}
 				if h.ServeHTTP(&w, r); w.status != http.StatusOK {
 					b.Fatalf("status %d", w.status)
@@ -81,7 +93,10 @@ func BenchmarkCheck(b *testing.B) {
 // from request to answer: by TCP on loopback and by unix socket.
 func BenchmarkServed(b *testing.B) {
 	all, raw := handlers(b)
-	request := []byte("GET /check HTTP/1.1\r\nHost: agent\r\nAuthorization: Bearer " + raw + "\r\n\r\n")
+	requests := make([][]byte, tokens)
+	for i := range raw {
+		requests[i] = []byte("GET /check HTTP/1.1\r\nHost: agent\r\nAuthorization: Bearer " + raw[i] + "\r\n\r\n")
+	}
 	for _, network := range []string{"tcp", "unix"} {
 		for name, h := range all {
 			b.Run(network+"/"+name, func(b *testing.B) {
@@ -91,7 +106,7 @@ func BenchmarkServed(b *testing.B) {
 				serving.Go(func() { _ = srv.Serve(l) })
 				defer serving.Wait()
 				defer srv.Close()
-				exchange(b, l.Addr(), request)
+				exchange(b, l.Addr(), requests)
 			})
 		}
 	}
@@ -110,7 +125,7 @@ func listen(b *testing.B, network string) net.Listener {
 }
 
 // exchange sends b.N requests and waits for their answers.
-func exchange(b *testing.B, at net.Addr, request []byte) {
+func exchange(b *testing.B, at net.Addr, requests [][]byte) {
 	const connections = 16
 	var left atomic.Int64
 	left.Store(int64(b.N))
@@ -123,9 +138,10 @@ func exchange(b *testing.B, at net.Addr, request []byte) {
 		}
 		defer conn.Close()
 		clients.Go(func() {
-			for in := bufio.NewReader(conn); left.Add(-1) >= 0; {
+			in := bufio.NewReader(conn)
+			for n := left.Add(-1); n >= 0; n = left.Add(-1) {
 				begun := time.Now()
-				if err := ask(conn, in, request); err != nil {
+				if err := ask(conn, in, requests[n%tokens]); err != nil {
 					b.Error(err)
 					return
 				}

@@ -15,8 +15,8 @@ import (
 	"github.com/rescind/rescind/internal/bus/bustest"
 	"github.com/rescind/rescind/internal/realm"
 	"github.com/rescind/rescind/subscriber"
-	"github.com/rescind/rescind/subscriber/guard/internal/guardtest"
 	"github.com/rescind/rescind/subscriber/guard/sidecar"
+	"github.com/rescind/rescind/subscriber/internal/guardtest"
 )
 
 func cacheOf(tokens int) func(*sidecar.Config) {

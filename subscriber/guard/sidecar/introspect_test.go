@@ -13,8 +13,8 @@ import (
 	"github.com/rescind/rescind/events"
 	"github.com/rescind/rescind/internal/bus/bustest"
 	"github.com/rescind/rescind/internal/realm"
-	"github.com/rescind/rescind/subscriber/guard/internal/guardtest"
 	"github.com/rescind/rescind/subscriber/guard/sidecar"
+	"github.com/rescind/rescind/subscriber/internal/guardtest"
 )
 
 // inactive is the whole answer: it says nothing of why.

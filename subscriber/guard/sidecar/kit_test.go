@@ -20,8 +20,8 @@ import (
 
 	"github.com/rescind/rescind/internal/realm"
 	"github.com/rescind/rescind/subscriber"
-	"github.com/rescind/rescind/subscriber/guard/internal/guardtest"
 	"github.com/rescind/rescind/subscriber/guard/sidecar"
+	"github.com/rescind/rescind/subscriber/internal/guardtest"
 )
 
 // site is a sidecar that serves, before an agent of a fleet.

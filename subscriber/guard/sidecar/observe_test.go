@@ -13,7 +13,7 @@ import (
 
 	"github.com/rescind/rescind/events"
 	"github.com/rescind/rescind/internal/realm"
-	"github.com/rescind/rescind/subscriber/guard/internal/guardtest"
+	"github.com/rescind/rescind/subscriber/internal/guardtest"
 )
 
 type problem struct {

@@ -9,7 +9,7 @@ import (
 	"github.com/rescind/rescind/events"
 	"github.com/rescind/rescind/internal/bus/bustest"
 	"github.com/rescind/rescind/internal/realm"
-	"github.com/rescind/rescind/subscriber/guard/internal/guardtest"
+	"github.com/rescind/rescind/subscriber/internal/guardtest"
 )
 
 func sorted(h events.TokenHashes) events.TokenHashes { return slices.Sorted(slices.Values(h)) }

@@ -15,8 +15,8 @@ import (
 
 	"github.com/rescind/rescind/events"
 	"github.com/rescind/rescind/internal/bus/bustest"
-	"github.com/rescind/rescind/subscriber/guard/internal/guardtest"
 	"github.com/rescind/rescind/subscriber/guard/sidecar"
+	"github.com/rescind/rescind/subscriber/internal/guardtest"
 )
 
 // watch opens a stream and gives what it says, block by block; the channel is
