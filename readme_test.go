@@ -53,8 +53,12 @@ func command(t *testing.T, name string, args ...string) {
 func TestGoInTheReadmeCompiles(t *testing.T) {
 	for _, block := range blocks(t, "go") {
 		imports, body, found := strings.Cut(block, ")\n")
+		if !strings.HasPrefix(imports, "import (") {
+			checkTestBody(t, block)
+			continue
+		}
 		if !found {
-			t.Fatal("the block has no imports")
+			t.Fatal("the block's imports do not end")
 		}
 		src := "package main\n\n" + strings.Replace(imports, "import (", "import (\n\t\"context\"\n\t\"net/http\"\n\t\"github.com/golang-jwt/jwt/v5\"", 1) +
 			")\n\nfunc service(ctx context.Context, url string, handler http.Handler,\n" +
@@ -66,6 +70,33 @@ func TestGoInTheReadmeCompiles(t *testing.T) {
 		}
 		command(t, "go", "build", "-o", os.DevNull, path)
 	}
+}
+
+// checkTestBody compiles what stands in a service's own test: t, verify and a handler
+// are there.
+func checkTestBody(t *testing.T, body string) {
+	t.Helper()
+	src := `package service
+
+import (
+	"net/http"
+	"testing"
+
+	"github.com/rescind/rescind/subscriber/guard"
+	"github.com/rescind/rescind/subscriber/subscribertest"
+)
+
+func test(t *testing.T, verify guard.Verify, handler http.Handler) http.Handler {
+` + body + `return h
+}
+
+func TestIt(t *testing.T) { _ = test }
+`
+	path := filepath.Join(t.TempDir(), "service_test.go")
+	if err := os.WriteFile(path, []byte(src), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	command(t, "go", "vet", path)
 }
 
 // TestConfigurationInTheReadmeIsAccepted: the hash of a key stands in for "…".

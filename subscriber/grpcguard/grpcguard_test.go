@@ -9,6 +9,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/golang-jwt/jwt/v5"
 	"google.golang.org/genproto/googleapis/rpc/errdetails"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
@@ -201,6 +202,22 @@ func TestWhatCannotBeDecidedIsUnavailable(t *testing.T) {
 	s := start(t, guard.MaxStaleness(time.Nanosecond))
 	_, err := s.say(with(t, "Bearer "+s.Token(t, realm.TokenRequest{User: "jack"})))
 	want(t, "stale", err, codes.Unavailable, "TEMPORARILY_UNAVAILABLE")
+}
+
+// A genuine token that a policy refuses is another thing than one that is not accepted.
+func TestPolicyIsPermission(t *testing.T) {
+	f := guardtest.Start(t)
+	g, err := grpcguard.New(f.Fresh(t), func(context.Context, string) (jwt.MapClaims, error) { return nil, guard.ErrForbidden })
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(g.Close)
+	ctx := metadata.NewIncomingContext(t.Context(), metadata.Pairs("authorization", "Bearer "+f.Token(t, realm.TokenRequest{User: "jack"})))
+	_, err = g.Unary(ctx, nil, nil, func(context.Context, any) (any, error) {
+		t.Error("the handler is called")
+		return nil, nil
+	})
+	want(t, "policy", err, codes.PermissionDenied, "ACCESS_DENIED")
 }
 
 // within waits for what must come soon.
