@@ -66,6 +66,10 @@ type Config struct {
 	// LogoutClients are the client_ids that a logout token may be meant for. None
 	// means any of the issuer's clients.
 	LogoutClients []string `yaml:"logout_clients"`
+	// BearerAudience are the values of aud of which a bearer's token must have one for
+	// its scopes to count at a publisher (RFC 9068 section 4); without it the token
+	// signs itself out and nothing else. None means any audience.
+	BearerAudience []string `yaml:"bearer_audience"`
 	// OpaqueRefresh says which opaque refresh tokens may be listed. Empty means
 	// observed.
 	OpaqueRefresh OpaqueRefresh `yaml:"opaque_refresh"`
@@ -90,7 +94,7 @@ func (c Config) Validate(name string) error {
 
 // withDefaults gives a copy that shares nothing with c and has no zero left.
 func (c Config) withDefaults() Config {
-	c.Issuers, c.LogoutClients = slices.Clone(c.Issuers), slices.Clone(c.LogoutClients)
+	c.Issuers, c.LogoutClients, c.BearerAudience = slices.Clone(c.Issuers), slices.Clone(c.LogoutClients), slices.Clone(c.BearerAudience)
 	setDefault(&c.UserClaim, "sub")
 	setDefault(&c.MaxToken, 24*time.Hour)
 	setDefault(&c.MaxSession, 720*time.Hour)
@@ -187,6 +191,9 @@ func (c Config) validateChoices() error {
 		return fmt.Errorf("backchannel_logout: %q is not session or user", string(c.BackchannelLogout))
 	}
 	// A list that was emptied to mean nothing must not come to mean all.
+	if c.BearerAudience != nil && len(c.BearerAudience) == 0 {
+		return errors.New("bearer_audience: is empty: name some, or leave it out")
+	}
 	if c.LogoutClients != nil && len(c.LogoutClients) == 0 {
 		return errors.New("logout_clients: is empty: name some, or leave it out to mean all")
 	}

@@ -35,6 +35,7 @@ func TestConfigIsRefusedByTheNameOfItsField(t *testing.T) {
 		{"long user_claim", func(c *realm.Config) { c.UserClaim = strings.Repeat("x", 2049) }, "user_claim:"},
 		{"backchannel_logout", func(c *realm.Config) { c.BackchannelLogout = realm.SignOutToken }, "backchannel_logout:"},
 		{"logout_clients", func(c *realm.Config) { c.LogoutClients = []string{} }, "logout_clients: is empty"},
+		{"bearer_audience", func(c *realm.Config) { c.BearerAudience = []string{} }, "bearer_audience: is empty"},
 		{"sign_out", func(c *realm.Config) { c.SignOut = "everything" }, "sign_out:"},
 		{"opaque_refresh", func(c *realm.Config) { c.OpaqueRefresh = "never" }, "opaque_refresh:"},
 	} {

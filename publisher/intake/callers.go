@@ -120,6 +120,9 @@ func bearerCaller(v *realm.Verified, adminRealms []string) *Caller {
 		c.Name += v.Token.Identity.String()
 	}
 	for _, scope := range scopes(v) {
+		if !isForUs(v) {
+			break
+		}
 		c.SSF = max(c.SSF, ssfScopes[scope])
 		c.Kinds = append(c.Kinds, scopeKinds[scope]...)
 		if scope == scopeAll && slices.Contains(adminRealms, v.Realm.Name) {
@@ -130,6 +133,29 @@ func bearerCaller(v *realm.Verified, adminRealms []string) *Caller {
 		c.Initiator = events.ByAdmin
 	}
 	return c
+}
+
+// isForUs tells whether the token is meant for a publisher: its scopes are for whom its
+// audience names (RFC 9068 section 4).
+func isForUs(v *realm.Verified) bool {
+	return v.Realm.BearerAudience == nil || slices.ContainsFunc(audienceOf(v), func(aud string) bool {
+		return slices.Contains(v.Realm.BearerAudience, aud)
+	})
+}
+
+// audienceOf reads aud, a string or an array of them (RFC 7519 section 4.1.3).
+func audienceOf(v *realm.Verified) (out []string) {
+	switch aud := v.Claims["aud"].(type) {
+	case string:
+		return []string{aud}
+	case []any:
+		for _, one := range aud {
+			if s, ok := one.(string); ok {
+				out = append(out, s)
+			}
+		}
+	}
+	return out
 }
 
 // issuerCaller is the issuer of a realm, which speaks by a statement that it has
