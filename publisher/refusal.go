@@ -5,12 +5,11 @@ import (
 	"errors"
 	"maps"
 	"slices"
-	"strings"
 	"sync"
 	"time"
-	"unicode/utf8"
 
 	"github.com/rescind/rescind/events"
+	"github.com/rescind/rescind/internal/text"
 	"github.com/rescind/rescind/publisher/ledger"
 )
 
@@ -23,7 +22,8 @@ const (
 	maxRefusals = 256
 	// maxUnwrittenRefusals bounds what waits for a ledger that cannot be written.
 	maxUnwrittenRefusals = 4 * maxRefusals
-	refusalsTick         = time.Second
+	// refusalsTick is how often it is looked for windows that are over.
+	refusalsTick = time.Second
 	// maxRefusalText is the longest text of a refusal, in bytes.
 	maxRefusalText = 512
 )
@@ -37,25 +37,12 @@ const (
 // It does not block, and is safe for concurrent use. A crash loses what was counted
 // within the last minute.
 func (p *Publisher) RecordRefusal(r events.Refusal) {
-	for _, text := range []*string{&r.Door, &r.Error, &r.Detail, &r.Caller, &r.Remote, &r.Realm, &r.Target} {
-		*text = clip(*text)
+	for _, said := range []*string{&r.Door, &r.Error, &r.Detail, &r.Caller, &r.Remote, &r.Realm, &r.Target} {
+		*said = text.Clip(*said, maxRefusalText)
 	}
 	if lost := p.refusals.add(r, p.now()); lost {
 		p.log.Error("a refusal is not recorded: too many wait for the ledger", "door", r.Door, "error", r.Error, "caller", r.Caller, "remote", r.Remote)
 	}
-}
-
-// clip cuts s at maxRefusalText bytes, and is valid UTF-8.
-func clip(s string) string {
-	s = strings.ToValidUTF8(s, "\uFFFD")
-	if len(s) <= maxRefusalText {
-		return s
-	}
-	n := maxRefusalText
-	for !utf8.RuneStart(s[n]) {
-		n--
-	}
-	return s[:n] + "…"
 }
 
 // alike is what refusals that are recorded together have in common.

@@ -7,7 +7,6 @@ import (
 	"io"
 	"log/slog"
 	"net/http"
-	"strings"
 
 	"github.com/rescind/rescind/internal/realm"
 	"github.com/rescind/rescind/publisher/intake"
@@ -77,15 +76,15 @@ func (c *configCheckCmd) print(g *globals, r configReport) error {
 
 // checkSync asks the server whether an acknowledged message survives a power cut.
 func (c *configCheckCmd) checkSync(ctx context.Context, g *globals) error {
-	req, err := http.NewRequestWithContext(ctx, http.MethodGet, strings.TrimSuffix(c.Monitor, "/")+"/jsz", nil)
-	if err != nil {
-		return usage("--monitor: %v", err)
-	}
-	t, err := g.transport()
+	client, base, err := g.httpClient(c.Monitor)
 	if err != nil {
 		return err
 	}
-	res, err := (&http.Client{Transport: t}).Do(req)
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, base+"/jsz", nil)
+	if err != nil {
+		return usage("--monitor: %v", err)
+	}
+	res, err := client.Do(req)
 	if err != nil {
 		return fmt.Errorf("asking the monitor: %w", err)
 	}

@@ -146,14 +146,11 @@ func (g *globals) connect(log *slog.Logger, name string, opts ...nats.Option) (*
 			log.Warn("NATS", "err", err)
 		}),
 	}, opts...)
-	if g.NatsCreds != "" {
-		opts = append(opts, nats.UserCredentials(g.NatsCreds))
-	}
-	secure, err := g.natsTLS()
+	reach, err := g.natsOptions()
 	if err != nil {
 		return nil, err
 	}
-	nc, err := nats.Connect(g.Nats, append(opts, secure)...)
+	nc, err := nats.Connect(g.Nats, append(opts, reach...)...)
 	if err != nil {
 		return nil, fmt.Errorf("connecting to NATS: %w", err)
 	}

@@ -89,14 +89,11 @@ func printStreams(g *globals, states []streamState) error {
 // not there.
 func (g *globals) connectOnce(more ...nats.Option) (*nats.Conn, error) {
 	opts := append([]nats.Option{nats.Name("rescind"), nats.Timeout(5 * time.Second)}, more...)
-	if g.NatsCreds != "" {
-		opts = append(opts, nats.UserCredentials(g.NatsCreds))
-	}
-	secure, err := g.natsTLS()
+	reach, err := g.natsOptions()
 	if err != nil {
 		return nil, err
 	}
-	nc, err := nats.Connect(g.Nats, append(opts, secure)...)
+	nc, err := nats.Connect(g.Nats, append(opts, reach...)...)
 	if err != nil {
 		return nil, fmt.Errorf("connecting to NATS at %s: %w%s", redacted(g.Nats), err, connectAdvice(err))
 	}

@@ -93,13 +93,18 @@ func (f *certFiles) get(*tls.ClientHelloInfo) (*tls.Certificate, error) {
 	return f.last, nil
 }
 
-// natsTLS is for a NATS server that asks for TLS, or a tls:// URL, which insists on it.
-func (g *globals) natsTLS() (nats.Option, error) {
+// natsOptions are the credentials for NATS, and what is for a server that asks for TLS,
+// or a tls:// URL, which insists on it.
+func (g *globals) natsOptions() ([]nats.Option, error) {
 	c, err := g.clientTLS()
-	return func(o *nats.Options) error {
+	opts := []nats.Option{func(o *nats.Options) error {
 		o.TLSConfig = c
 		return nil
-	}, err
+	}}
+	if g.NatsCreds != "" {
+		opts = append(opts, nats.UserCredentials(g.NatsCreds))
+	}
+	return opts, err
 }
 
 // clientTLS is how to talk to publisher, agent and NATS over TLS.

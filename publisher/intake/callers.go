@@ -119,10 +119,11 @@ func bearerCaller(v *realm.Verified, adminRealms []string) *Caller {
 	if v.User() == "" {
 		c.Name += v.Token.Identity.String()
 	}
-	for _, scope := range scopes(v) {
-		if !isForUs(v) {
-			break
-		}
+	var granted []string
+	if isForUs(v) {
+		granted = scopes(v)
+	}
+	for _, scope := range granted {
 		c.SSF = max(c.SSF, ssfScopes[scope])
 		c.Kinds = append(c.Kinds, scopeKinds[scope]...)
 		if scope == scopeAll && slices.Contains(adminRealms, v.Realm.Name) {
@@ -144,18 +145,14 @@ func isForUs(v *realm.Verified) bool {
 }
 
 // audienceOf reads aud, a string or an array of them (RFC 7519 section 4.1.3).
-func audienceOf(v *realm.Verified) (out []string) {
+func audienceOf(v *realm.Verified) []string {
 	switch aud := v.Claims["aud"].(type) {
 	case string:
 		return []string{aud}
 	case []any:
-		for _, one := range aud {
-			if s, ok := one.(string); ok {
-				out = append(out, s)
-			}
-		}
+		return texts(aud)
 	}
-	return out
+	return nil
 }
 
 // issuerCaller is the issuer of a realm, which speaks by a statement that it has
@@ -189,12 +186,18 @@ func scopes(v *realm.Verified) []string {
 		case string:
 			all = append(all, strings.Split(claim, " ")...)
 		case []any:
-			for _, one := range claim {
-				if s, ok := one.(string); ok {
-					all = append(all, s)
-				}
-			}
+			all = append(all, texts(claim)...)
 		}
 	}
 	return all
+}
+
+// texts are the strings of an array.
+func texts(claim []any) (out []string) {
+	for _, one := range claim {
+		if s, ok := one.(string); ok {
+			out = append(out, s)
+		}
+	}
+	return out
 }

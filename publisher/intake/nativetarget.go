@@ -30,8 +30,12 @@ func newResolved(kind events.Kind) *resolved {
 // resolve makes a request into a target. It verifies tokens, and asks agents for
 // an opaque one, only for a caller who may revoke such targets at all.
 func (d nativeDoor) resolve(ctx context.Context, c *Caller, q *nativeRequest) (*resolved, error) {
-	t := q.rule()
-	visitOf(ctx).about(&t, nil)
+	got := &resolved{target: q.rule()}
+	t := &got.target
+	if t.Realm != "" {
+		got.realms = []string{t.Realm}
+	}
+	visitOf(ctx).about(t, got.realms)
 	if t.Kind.Mechanism() == events.ByIdentity {
 		if err := mayTry(c, t.Kind); err != nil {
 			return nil, err
@@ -45,13 +49,10 @@ func (d nativeDoor) resolve(ctx context.Context, c *Caller, q *nativeRequest) (*
 	case t.Kind == events.KindToken:
 		return d.single(ctx, c, q)
 	}
-	got := &resolved{target: t}
-	if t.Realm == "" {
+	if got.realms == nil {
 		return got, nil
 	}
-	got.realms = []string{t.Realm}
-	visitOf(ctx).about(&t, got.realms)
-	if err := authorise(c, &t, got.realms); err != nil {
+	if err := authorise(c, t, got.realms); err != nil {
 		return nil, err
 	}
 	if _, ok := d.s.realms.Get(t.Realm); !ok {

@@ -4,14 +4,13 @@ import (
 	"encoding/base64"
 	"fmt"
 	"net/http"
-	"slices"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/golang-jwt/jwt/v5"
 
 	"github.com/rescind/rescind/events"
+	"github.com/rescind/rescind/internal/bus/bustest"
 	"github.com/rescind/rescind/internal/realm"
 )
 
@@ -30,32 +29,25 @@ func (g *rig) refusals(t *testing.T) (out []*events.Refusal) {
 	return out
 }
 
-// refusal waits for one that is as wanted: "door error caller kind realm target".
-func (g *rig) wantRefusal(t *testing.T, want string) *events.Refusal {
+// wantRefusal waits for one that is as wanted: door, error, caller, kind, realm, target.
+func (g *rig) wantRefusal(t *testing.T, want string) (found *events.Refusal) {
 	t.Helper()
-	var found *events.Refusal
-	g.waitFor(t, want, func() bool {
-		all := g.refusals(t)
-		i := slices.IndexFunc(all, func(r *events.Refusal) bool { return describeRefusal(r) == want })
-		if i >= 0 {
-			found = all[i]
+	defer func() {
+		for _, r := range g.refusals(t) {
+			if found == nil {
+				t.Log("recorded:", describeRefusal(r))
+			}
 		}
-		return i >= 0
+	}()
+	bustest.Eventually(t, "refusal "+want, func() bool {
+		for _, r := range g.refusals(t) {
+			if describeRefusal(r) == want {
+				found = r
+			}
+		}
+		return found != nil
 	})
 	return found
-}
-
-func (g *rig) waitFor(t *testing.T, what string, ok func() bool) {
-	t.Helper()
-	for end := time.Now().Add(15 * time.Second); !ok(); time.Sleep(10 * time.Millisecond) {
-		if time.Now().After(end) {
-			var all []string
-			for _, r := range g.refusals(t) {
-				all = append(all, describeRefusal(r))
-			}
-			t.Fatalf("no refusal %q; there are\n%s", what, strings.Join(all, "\n"))
-		}
-	}
 }
 
 func describeRefusal(r *events.Refusal) string {
@@ -154,11 +146,27 @@ func TestRefusalsAreCountedUntilTheEnd(t *testing.T) {
 	}
 	must(t, g.pub.Close())
 	g.open(t)
-	g.waitFor(t, "50 requests", func() bool {
+	bustest.Eventually(t, "50 requests are recorded", func() bool {
 		n := 0
 		for _, r := range g.refusals(t) {
 			n += r.Count
 		}
 		return n == times
 	})
+}
+
+// Whatever was asked for, its record is short.
+func TestRefusalsAreShort(t *testing.T) {
+	g := newRig(t)
+	g.send(t, http.MethodPost, "/v1/revocations", `{"user":"`+strings.Repeat("é", 1000)+`","realm":"partner"}`, jsonType, "Authorization: Bearer "+g.bound)
+	var found *events.Refusal
+	bustest.Eventually(t, "the refusal is recorded", func() bool {
+		for _, r := range g.refusals(t) {
+			found = r
+		}
+		return found != nil
+	})
+	if !strings.HasSuffix(found.Target, "é…") || len(found.Target) > 600 {
+		t.Errorf("the target has %d bytes: %s", len(found.Target), found.Target)
+	}
 }

@@ -16,6 +16,7 @@ import (
 	"github.com/rescind/rescind/events"
 	"github.com/rescind/rescind/internal/realm"
 	"github.com/rescind/rescind/publisher"
+	"github.com/rescind/rescind/publisher/transmit"
 )
 
 // setError is why a security event is refused for good (RFC 8935 section 2.4, SSF
@@ -170,16 +171,14 @@ func (s *Server) take(ctx context.Context, d door, e *securityEvent) error {
 	return nil
 }
 
-// The events by which a transmitter speaks of the stream itself (SSF 1.0 section 8.1).
-const (
-	typeVerification  = "https://schemas.openid.net/secevent/ssf/event-type/verification"
-	typeStreamUpdated = "https://schemas.openid.net/secevent/ssf/event-type/stream-updated"
-)
+// typeStreamUpdated is the event by which a transmitter tells that it has changed the
+// stream's status (SSF 1.0 section 8.1).
+const typeStreamUpdated = "https://schemas.openid.net/secevent/ssf/event-type/stream-updated"
 
 // aboutStream takes an event that signs nobody out. A stream that its transmitter has
 // paused or disabled is lost sign-outs, so that is told.
 func (s *Server) aboutStream(d door, e *securityEvent) {
-	if _, ok := e.kinds[typeVerification]; ok {
+	if _, ok := e.kinds[transmit.TypeVerification]; ok {
 		s.log.Info("a stream of security events is verified", "door", d.name(), "transmitter", e.Issuer)
 		return
 	}

@@ -37,10 +37,10 @@ type PollAnswer struct {
 	More bool
 }
 
-// Poll acknowledges events of a stream that Stream has found, and gives the next ones. What is not acknowledged is given
-// again after AckWait, to this or another publisher. When there is nothing it waits
-// for up to 30 s, unless told otherwise. The error is ErrUnavailable, or the
-// context's.
+// Poll acknowledges events of a stream that Stream has found, and gives the next ones.
+// What is not acknowledged is given again after AckWait, to this or another publisher.
+// When there is nothing it waits for up to 30 s, unless told otherwise. The error is
+// ErrUnavailable, or the context's.
 func (t *Transmitter) Poll(ctx context.Context, s *Stream, q PollRequest) (*PollAnswer, error) {
 	if err := t.settle(s, q); err != nil {
 		return nil, err

@@ -7,9 +7,9 @@ import (
 	"encoding/json"
 	"errors"
 	"strings"
-	"unicode/utf8"
 
 	"github.com/rescind/rescind/events"
+	"github.com/rescind/rescind/internal/text"
 )
 
 // maxText is the longest text of a summary, in bytes.
@@ -122,15 +122,5 @@ func parkable(reason string) bool {
 	return reason == events.Reason(events.ErrUnknownKey) || reason == events.Reason(events.ErrUnsupported)
 }
 
-// clip cuts s at maxText bytes.
-func clip(s string) string {
-	s = strings.ToValidUTF8(s, "\uFFFD")
-	if len(s) <= maxText {
-		return s
-	}
-	n := maxText
-	for !utf8.RuneStart(s[n]) {
-		n--
-	}
-	return s[:n] + "…"
-}
+// clip is a text as a summary has it.
+func clip(s string) string { return text.Clip(s, maxText) }

@@ -7,7 +7,6 @@ import (
 	"net/http"
 	"strings"
 	"sync"
-	"time"
 
 	"google.golang.org/genproto/googleapis/rpc/errdetails"
 	"google.golang.org/grpc"
@@ -102,9 +101,6 @@ func (g *Guard) refuse(ctx context.Context, err error) error {
 	return s.Err()
 }
 
-// retryAfter is how long a client is asked to wait: agents catch up within one beacon.
-const retryAfter = time.Second
-
 func details(err error, refusal guard.Refusal) []protoadapt.MessageV1 {
 	reason := "TOKEN_MISSING"
 	switch {
@@ -115,7 +111,7 @@ func details(err error, refusal guard.Refusal) []protoadapt.MessageV1 {
 	}
 	out := []protoadapt.MessageV1{&errdetails.ErrorInfo{Reason: reason, Domain: "rescind"}}
 	if refusal.Status == http.StatusServiceUnavailable {
-		out = append(out, &errdetails.RetryInfo{RetryDelay: durationpb.New(retryAfter)})
+		out = append(out, &errdetails.RetryInfo{RetryDelay: durationpb.New(guard.RetryAfter)})
 	}
 	return out
 }

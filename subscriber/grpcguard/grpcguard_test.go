@@ -220,17 +220,6 @@ func TestPolicyIsPermission(t *testing.T) {
 	want(t, "policy", err, codes.PermissionDenied, "ACCESS_DENIED")
 }
 
-// within waits for what must come soon.
-func within[T any](t *testing.T, what string, c <-chan T) (v T) {
-	t.Helper()
-	select {
-	case v = <-c:
-	case <-time.After(20 * time.Second):
-		t.Fatalf("%s: nothing", what)
-	}
-	return v
-}
-
 // An open stream ends when its token is revoked, whether its handler waits for the
 // client or only sends; another user's goes on.
 func TestStreamsAreCut(t *testing.T) {
@@ -255,9 +244,9 @@ func TestStreamsAreCut(t *testing.T) {
 	}
 	s.RevokeUser(t, "jack")
 	for range 2 {
-		want(t, "jack's stream", within(t, "the end of jack's stream", ends), codes.Unauthenticated, "TOKEN_REVOKED")
+		want(t, "jack's stream", guardtest.Within(t, "the end of jack's stream", ends), codes.Unauthenticated, "TOKEN_REVOKED")
 	}
-	if err := within(t, "the end of the handler", s.closed); status.Code(err) != codes.Unauthenticated {
+	if err := guardtest.Within(t, "the end of the handler", s.closed); status.Code(err) != codes.Unauthenticated {
 		t.Errorf("the handler ends with %v", err)
 	}
 	if challenge := jack.Trailer().Get("www-authenticate"); len(challenge) != 1 || !strings.Contains(challenge[0], "revoked") {
@@ -273,7 +262,7 @@ func TestStreamsAreCut(t *testing.T) {
 	if err := jill.RecvMsg(new(wrapperspb.StringValue)); !errors.Is(err, io.EOF) {
 		t.Errorf("jill's stream ends with %v", err)
 	}
-	if err := within(t, "the end of jill's handler", s.closed); err != nil {
+	if err := guardtest.Within(t, "the end of jill's handler", s.closed); err != nil {
 		t.Errorf("jill's handler ends with %v", err)
 	}
 }
@@ -289,7 +278,7 @@ func TestStreamsEndWithTheirClientAndWithTheGuard(t *testing.T) {
 		t.Fatal(err)
 	}
 	cancel()
-	if err := within(t, "the end of the handler", s.closed); status.Code(err) != codes.Canceled {
+	if err := guardtest.Within(t, "the end of the handler", s.closed); status.Code(err) != codes.Canceled {
 		t.Errorf("the handler ends with %v", err)
 	}
 	jack := s.chat(t, "jack")

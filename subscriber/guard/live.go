@@ -29,10 +29,9 @@ type Live struct {
 	watch *subscriber.Watch
 	done  chan struct{}
 
-	mu   sync.Mutex
-	open map[*opened]struct{}
-	// ended is why nothing can be held open any more; nil while it can.
-	ended error
+	mu    sync.Mutex
+	open  map[*opened]struct{}
+	ended bool // nothing can be held open any more
 }
 
 // opened is what is open for a token.
@@ -69,13 +68,13 @@ func (l *Live) Open(ctx context.Context, t *events.Token) (context.Context, cont
 	o := &opened{t, end}
 	l.mu.Lock()
 	ended := l.ended
-	if ended == nil {
+	if !ended {
 		l.open[o] = struct{}{}
 	}
 	l.mu.Unlock()
 	switch {
-	case ended != nil:
-		end(ended)
+	case ended:
+		end(subscriber.ErrClosed)
 	case t != nil:
 		// Whatever comes into force from here on is seen by run.
 		l.check(o)
@@ -97,13 +96,6 @@ func (l *Live) Handler(next http.Handler) http.Handler {
 		defer cancel()
 		next.ServeHTTP(w, r.WithContext(ctx))
 	})
-}
-
-// Len is how much is open.
-func (l *Live) Len() int {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return len(l.open)
 }
 
 func (l *Live) forget(o *opened) {
@@ -133,9 +125,9 @@ func (l *Live) run() {
 	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	l.ended = subscriber.ErrClosed
+	l.ended = true
 	for o := range l.open {
-		o.end(l.ended)
+		o.end(subscriber.ErrClosed)
 	}
 	clear(l.open)
 }

@@ -4,35 +4,12 @@ import (
 	"context"
 	"errors"
 	"testing"
-	"time"
 
-	"github.com/rescind/rescind/events"
 	"github.com/rescind/rescind/internal/bus/bustest"
 	"github.com/rescind/rescind/internal/realm"
 	"github.com/rescind/rescind/subscriber"
 	"github.com/rescind/rescind/subscriber/internal/guardtest"
 )
-
-func parsed(t *testing.T, f *guardtest.Fleet, req realm.TokenRequest) *events.Token {
-	t.Helper()
-	tok, err := events.ParseToken(f.Token(t, req))
-	if err != nil {
-		t.Fatal(err)
-	}
-	return tok
-}
-
-// ends waits for a context to end, and gives why.
-func ends(t *testing.T, ctx context.Context) error {
-	t.Helper()
-	select {
-	case <-ctx.Done():
-		return context.Cause(ctx)
-	case <-time.After(20 * time.Second):
-		t.Fatal("it does not end")
-		return nil
-	}
-}
 
 // More may come than is kept for one who watches. Then all that is open is looked at.
 func TestLiveLooksAtAllWhenEventsWereDropped(t *testing.T) {
@@ -40,10 +17,10 @@ func TestLiveLooksAtAllWhenEventsWereDropped(t *testing.T) {
 	agent := f.Fresh(t)
 	l := NewLive(agent)
 	defer l.Close()
-	jack := parsed(t, f, realm.TokenRequest{User: "jack"})
+	jack := guardtest.Parse(t, f.Token(t, realm.TokenRequest{User: "jack"}))
 	ctx, cancel := l.Open(t.Context(), jack)
 	defer cancel()
-	other, cancelOther := l.Open(t.Context(), parsed(t, f, realm.TokenRequest{User: "jill"}))
+	other, cancelOther := l.Open(t.Context(), guardtest.Parse(t, f.Token(t, realm.TokenRequest{User: "jill"})))
 	defer cancelOther()
 
 	full := agent.Watch() // what it cannot hold is dropped, for l too
@@ -53,7 +30,8 @@ func TestLiveLooksAtAllWhenEventsWereDropped(t *testing.T) {
 	f.RevokeUser(t, "jack")
 	bustest.Eventually(t, "more has come than can be kept", func() bool { return agent.Check(jack) != nil && full.Dropped() })
 	l.mu.Unlock()
-	if err := ends(t, ctx); !errors.Is(err, subscriber.ErrRevoked) {
+	guardtest.Within(t, "the end of jack's", ctx.Done())
+	if err := context.Cause(ctx); !errors.Is(err, subscriber.ErrRevoked) {
 		t.Errorf("it ends with %v", err)
 	}
 	if other.Err() != nil || l.Len() != 1 {

@@ -10,7 +10,6 @@ import (
 	"net/http/httptest"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/coder/websocket"
 
@@ -28,29 +27,9 @@ func newLive(t *testing.T, agent guard.Watched) *guard.Live {
 	return l
 }
 
-func parsed(t *testing.T, raw string) *events.Token {
-	t.Helper()
-	tok, err := events.ParseToken(raw)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return tok
-}
-
-// within waits for what must come soon.
-func within[T any](t *testing.T, what string, c <-chan T) (v T) {
-	t.Helper()
-	select {
-	case v = <-c:
-	case <-time.After(20 * time.Second):
-		t.Fatalf("%s: nothing", what)
-	}
-	return v
-}
-
 func wantEnd(t *testing.T, name string, ctx context.Context, want error) {
 	t.Helper()
-	within(t, name, ctx.Done())
+	guardtest.Within(t, name, ctx.Done())
 	if err := context.Cause(ctx); !errors.Is(err, want) {
 		t.Errorf("%s ends with %v, want %v", name, err, want)
 	}
@@ -62,7 +41,7 @@ func TestLiveEndsWhatIsRevoked(t *testing.T) {
 	l := newLive(t, f.Fresh(t))
 	open := func(req realm.TokenRequest) (context.Context, string) {
 		raw := f.Token(t, req)
-		ctx, cancel := l.Open(t.Context(), parsed(t, raw))
+		ctx, cancel := l.Open(t.Context(), guardtest.Parse(t, raw))
 		t.Cleanup(cancel)
 		return ctx, raw
 	}
@@ -106,8 +85,8 @@ func TestLiveDoesNotOpenWhatIsRevoked(t *testing.T) {
 	watch := agent.Watch()
 	defer watch.Close()
 	f.RevokeToken(t, raw)
-	within(t, "the revocation", watch.C)
-	ctx, cancel := l.Open(t.Context(), parsed(t, raw))
+	guardtest.Within(t, "the revocation", watch.C)
+	ctx, cancel := l.Open(t.Context(), guardtest.Parse(t, raw))
 	defer cancel()
 	if err := context.Cause(ctx); !errors.Is(err, subscriber.ErrRevoked) || l.Len() != 0 {
 		t.Errorf("got %v, %d are open", err, l.Len())
@@ -119,7 +98,7 @@ func TestLiveForgetsWhatHasEnded(t *testing.T) {
 	f := guardtest.Start(t)
 	agent := f.Fresh(t)
 	l := guard.NewLive(agent)
-	tok := parsed(t, f.Token(t, realm.TokenRequest{User: "jack"}))
+	tok := guardtest.Parse(t, f.Token(t, realm.TokenRequest{User: "jack"}))
 	ctx, cancel := l.Open(t.Context(), tok)
 	cancel()
 	cancel()
@@ -190,10 +169,10 @@ func TestServerSentEventsAreCut(t *testing.T) {
 		jackEnds <- err
 	}()
 	f.RevokeUser(t, "jack")
-	if err := within(t, "the end of jack's stream", jackEnds); err != nil {
+	if err := guardtest.Within(t, "the end of jack's stream", jackEnds); err != nil {
 		t.Errorf("it ends with %v", err)
 	}
-	within(t, "jill's stream takes more", func() <-chan struct{} {
+	guardtest.Within(t, "jill's stream takes more", func() <-chan struct{} {
 		c := make(chan struct{}, 1)
 		go func() { more <- ""; c <- struct{}{} }()
 		return c
@@ -241,7 +220,7 @@ func TestWebsocketsAreCut(t *testing.T) {
 		end <- err
 	}()
 	f.RevokeUser(t, "jack")
-	if err := within(t, "the end of jack's websocket", end); websocket.CloseStatus(err) != websocket.StatusPolicyViolation || !strings.Contains(err.Error(), "revoked") {
+	if err := guardtest.Within(t, "the end of jack's websocket", end); websocket.CloseStatus(err) != websocket.StatusPolicyViolation || !strings.Contains(err.Error(), "revoked") {
 		t.Errorf("it ends with %v", err)
 	}
 	if err := echo(jill); err != nil {

@@ -6,6 +6,7 @@ import (
 	"net/http"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/golang-jwt/jwt/v5"
 
@@ -90,9 +91,9 @@ func (r Refusal) Challenge(realm string) string {
 // section 5.6.4).
 var quoted = strings.NewReplacer(`\`, `\\`, `"`, `\"`)
 
-// retryAfter is how many seconds a client is asked to wait: agents catch up
+// RetryAfter is how long a client is asked to wait: agents catch up
 // within one beacon.
-const retryAfter = 1
+const RetryAfter = time.Second
 
 // Write sends the refusal: a challenge with 400 and 401, Retry-After with 503, a
 // small JSON body when there is a code. No cache may keep it.
@@ -103,7 +104,7 @@ func (r Refusal) Write(w http.ResponseWriter, realm string) {
 	case http.StatusBadRequest, http.StatusUnauthorized:
 		h.Set("WWW-Authenticate", r.Challenge(realm))
 	case http.StatusServiceUnavailable:
-		h.Set("Retry-After", strconv.Itoa(retryAfter))
+		h.Set("Retry-After", strconv.Itoa(int(RetryAfter/time.Second)))
 	}
 	if r.Code == "" {
 		w.WriteHeader(r.Status)

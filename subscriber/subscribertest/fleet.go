@@ -23,8 +23,7 @@ import (
 	"github.com/nats-io/nats.go"
 
 	"github.com/rescind/rescind/events"
-	"github.com/rescind/rescind/internal/bus"
-	"github.com/rescind/rescind/internal/natsd"
+	"github.com/rescind/rescind/internal/bus/bustest"
 	"github.com/rescind/rescind/internal/realm"
 	"github.com/rescind/rescind/publisher"
 	"github.com/rescind/rescind/subscriber"
@@ -39,7 +38,7 @@ const patience = 20 * time.Second
 // Fleet is a fleet with one realm, whose issuers are those that New was given. Its
 // methods are safe for concurrent use.
 type Fleet struct {
-	srv  *natsd.Server
+	srv  *bustest.Server
 	pub  *publisher.Publisher
 	keys *events.KeySet
 
@@ -54,20 +53,8 @@ func New(t testing.TB, issuers ...string) *Fleet {
 	ctx, cancel := context.WithTimeout(context.Background(), patience)
 	defer cancel()
 	dir := t.TempDir()
-	f := &Fleet{}
-	var err error
-	if f.srv, err = natsd.Start(ctx, natsd.Config{Dir: filepath.Join(dir, "nats"), Listen: "127.0.0.1:0"}); err != nil {
-		t.Fatalf("subscribertest: %v", err)
-	}
-	t.Cleanup(f.srv.Close)
-	nc := f.connect(t)
-	b, err := bus.New(nc, events.DefaultFleet)
-	if err == nil {
-		err = b.Apply(ctx, bus.Settings{TokensMaxBytes: 64 << 20})
-	}
-	if err != nil {
-		t.Fatalf("subscribertest: %v", err)
-	}
+	f := &Fleet{srv: bustest.Start(t)}
+	nc := f.srv.Bus(t, events.DefaultFleet).Conn()
 	realms := openRealms(t, dir, issuers)
 	signer, err := events.NewSigner("test")
 	if err != nil {
@@ -83,7 +70,7 @@ func New(t testing.TB, issuers ...string) *Fleet {
 			t.Errorf("subscribertest: closing the publisher: %v", err)
 		}
 	})
-	await(t, "the publisher is not ready", func() bool { return f.pub.Ready() == nil })
+	bustest.Eventually(t, "the publisher is ready", func() bool { return f.pub.Ready() == nil })
 	return f
 }
 
@@ -103,26 +90,6 @@ func openRealms(t testing.TB, dir string, issuers []string) *realm.Realms {
 	return realms
 }
 
-func (f *Fleet) connect(t testing.TB) *nats.Conn {
-	t.Helper()
-	nc, err := nats.Connect("", nats.InProcessServer(f.srv), nats.MaxReconnects(-1))
-	if err != nil {
-		t.Fatalf("subscribertest: connecting: %v", err)
-	}
-	t.Cleanup(nc.Close)
-	return nc
-}
-
-// await waits for a condition.
-func await(t testing.TB, otherwise string, ok func() bool) {
-	t.Helper()
-	for end := time.Now().Add(patience); !ok(); time.Sleep(time.Millisecond) {
-		if time.Now().After(end) {
-			t.Fatalf("subscribertest: %s after %s", otherwise, patience)
-		}
-	}
-}
-
 // Agent opens an agent and waits until it is fresh and the publisher knows it. opts
 // change its configuration: it keeps no file unless Dir is set.
 func (f *Fleet) Agent(t testing.TB, opts ...func(*subscriber.Config)) *subscriber.Agent {
@@ -134,7 +101,7 @@ func (f *Fleet) Agent(t testing.TB, opts ...func(*subscriber.Config)) *subscribe
 	for _, o := range opts {
 		o(&c)
 	}
-	a, err := subscriber.Open(context.Background(), f.connect(t), c)
+	a, err := subscriber.Open(context.Background(), f.srv.Connect(t, nats.MaxReconnects(-1)), c)
 	if err != nil {
 		t.Fatalf("subscribertest: %v", err)
 	}
@@ -143,8 +110,8 @@ func (f *Fleet) Agent(t testing.TB, opts ...func(*subscriber.Config)) *subscribe
 			t.Errorf("subscribertest: closing an agent: %v", err)
 		}
 	})
-	await(t, "the agent is not fresh", func() bool { return a.State() == events.Fresh })
-	await(t, "the publisher does not know the agent", func() bool {
+	bustest.Eventually(t, "the agent is fresh", func() bool { return a.State() == events.Fresh })
+	bustest.Eventually(t, "the publisher knows the agent", func() bool {
 		for _, known := range f.pub.Agents() {
 			if known.Service == c.Service && known.Name == c.Service+"/"+c.Instance {
 				return true
@@ -203,4 +170,7 @@ func (f *Fleet) revoke(t testing.TB, target publisher.Target) {
 
 // StopNATS stops the NATS server for good, as an outage would: what the agents know is
 // what they decide by, and grows stale.
-func (f *Fleet) StopNATS() { f.srv.Close() }
+func (f *Fleet) StopNATS(t testing.TB) {
+	t.Helper()
+	f.srv.Stop(t)
+}

@@ -208,6 +208,17 @@ func (f *Fleet) Verify(ctx context.Context, raw string) (jwt.MapClaims, error) {
 	return v.Claims, nil
 }
 
+// Within waits for what must come soon.
+func Within[T any](t testing.TB, what string, c <-chan T) (v T) {
+	t.Helper()
+	select {
+	case v = <-c:
+	case <-time.After(20 * time.Second):
+		t.Fatalf("%s: nothing", what)
+	}
+	return v
+}
+
 // Parse reads a token that must be readable.
 func Parse(t testing.TB, raw string) *events.Token {
 	t.Helper()
