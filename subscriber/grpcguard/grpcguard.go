@@ -80,14 +80,14 @@ func (g *Guard) admit(ctx context.Context) (context.Context, error) {
 // refuse gives the status of a refusal, and sets the trailer that goes with it.
 func (g *Guard) refuse(ctx context.Context, err error) error {
 	refusal := guard.RefusalOf(err)
-	code, message := codes.Unauthenticated, refusal.Description
+	code, message := codes.Unauthenticated, refusal.Code+": "+refusal.Description
 	switch refusal.Status {
 	case http.StatusForbidden:
 		code = codes.PermissionDenied
 	case http.StatusServiceUnavailable:
 		code = codes.Unavailable
 	}
-	if message == "" {
+	if refusal.Code == "" {
 		message = "The call needs an access token"
 	}
 	s := status.New(code, message)

@@ -4,7 +4,10 @@
 //
 // verify is the service's own verification of a token: signature, issuer,
 // audience and times. The guard adds what a service cannot do by itself: it asks
-// the agent beside it, from memory, whether the token was revoked since.
+// the agent beside it, from memory, whether the token was revoked since. [JWT] makes a
+// verify of golang-jwt. [Claims], [Token] and [FromContext] give handlers what was
+// decided. [Guard.AdmitToken] judges tokens that come another way than in a request,
+// [Live] ends what is held open for a token.
 //
 // # What is refused, and how
 //
@@ -17,6 +20,11 @@
 // revoked gets 401 invalid_token. What the agent or verify cannot tell gets 503
 // with Retry-After, never a pass.
 //
+// The description of invalid_token is one that a front end can act on: with expired it
+// gets another token, with revoked the user must sign in again; malformed, not accepted
+// and "not an access token" are mistakes. It stands in WWW-Authenticate and in the JSON
+// body.
+//
 // The schemes Bearer and DPoP are taken. Proof of possession is verify's and the
 // service's business, as is every claim.
 //
@@ -26,6 +34,14 @@
 // there must check them itself. Whoever runs the guard without verify, by
 // [RevocationOnly], verifies somewhere else on the request's way, by the same
 // strict reading.
+//
+// # Browsers
+//
+// A page of another origin sends a preflight request without a token first. Put what
+// answers it (a CORS middleware) outside of the guard: then refusals have its headers
+// too, without which the page does not see why it was refused; for WWW-Authenticate
+// it must say Access-Control-Expose-Headers. Where it stands inside, [AllowPreflight]
+// lets preflight requests pass.
 //
 // # When the network is gone
 //

@@ -37,8 +37,12 @@ type Verify func(ctx context.Context, raw string) (jwt.MapClaims, error)
 // Guard decides on requests. It is safe for concurrent use.
 type Guard struct {
 	agent Agent
+	state func() events.State // nil for an agent that does not tell
 	options
 }
+
+// stated is an agent that tells how it stands, as a *subscriber.Agent does.
+type stated interface{ State() events.State }
 
 // New makes a guard. It refuses a nil agent, anything but exactly one of verify,
 // [RevocationOnly] and [ReadBy], and an option that Middleware refuses.
@@ -48,6 +52,9 @@ func New(agent Agent, verify Verify, opts ...Option) (*Guard, error) {
 		if err := o(&g.options); err != nil {
 			return nil, fmt.Errorf("guard: %w", err)
 		}
+	}
+	if s, ok := agent.(stated); ok {
+		g.state = s.State
 	}
 	switch {
 	case agent == nil:
@@ -90,35 +97,53 @@ func reading(agent Agent, verify Verify) read {
 	}
 }
 
-// Admitted is what is known of an admitted request.
+// Admitted is the verdict on a request that was admitted.
 type Admitted struct {
-	// Token is nil for a request without one (see [AllowAnonymous]).
+	// Token is nil for a request without one (see [AllowAnonymous] and
+	// [AllowPreflight]).
 	Token *events.Token
 	// Claims are those that verify gave; nil without verify.
 	Claims jwt.MapClaims
+	// State is how the agent stood: with any but events.Fresh a newer revocation may
+	// be missing. It is "" without a token, and where the agent does not tell.
+	State events.State
 }
 
 // Admit decides by the values of a request's Authorization headers. The token is
 // read strictly, verified, observed and then checked: the agent never hears of
 // one that anybody could have made up. [RefusalOf] turns the error into an
 // answer; no error holds any part of the token, unless verify's does.
-func (g *Guard) Admit(ctx context.Context, authorization []string) (*Admitted, error) {
+//
+// It blocks for as long as verify does.
+func (g *Guard) Admit(ctx context.Context, authorization []string) (Admitted, error) {
 	if len(authorization) == 0 && g.anonymous {
-		return &Admitted{}, nil
+		return Admitted{}, nil
 	}
 	raw, err := credentials(authorization)
 	if err != nil {
-		return nil, err
+		return Admitted{}, err
 	}
-	a, err := g.read(ctx, raw)
-	switch {
-	case err != nil && !isToken68(raw):
-		return nil, errNotOneToken
-	case err != nil:
-		return nil, judged(ctx, err)
+	a, err := g.AdmitToken(ctx, raw)
+	if err != nil && !isToken68(raw) {
+		return Admitted{}, errNotOneToken
 	}
-	if err := g.check(a.Token); err != nil {
-		return nil, err
+	return a, err
+}
+
+// AdmitToken decides as Admit does on a token that came another way than in an
+// Authorization header: in a message, a cookie, a websocket's subprotocol. With a
+// Verify by [JWT] it parses, verifies and checks in one call.
+func (g *Guard) AdmitToken(ctx context.Context, raw string) (Admitted, error) {
+	read, err := g.read(ctx, raw)
+	if err != nil {
+		return Admitted{}, judged(ctx, err)
+	}
+	if err := g.check(read.Token); err != nil {
+		return Admitted{}, err
+	}
+	a := *read
+	if g.state != nil {
+		a.State = g.state()
 	}
 	return a, nil
 }

@@ -12,6 +12,7 @@ type Option func(*options) error
 type options struct {
 	realm          string
 	anonymous      bool
+	preflight      bool
 	revocationOnly bool
 	read           read
 	// maxStaleness is nil where the agent's own bound is to hold.
@@ -57,6 +58,16 @@ func Realm(name string) Option {
 func AllowAnonymous() Option {
 	return func(o *options) error {
 		o.anonymous = true
+		return nil
+	}
+}
+
+// AllowPreflight lets [Middleware] pass a browser's preflight requests, which have no
+// token ([IsPreflight]): where what answers them stands behind the guard. The handler
+// must do no more for an OPTIONS than say what it allows.
+func AllowPreflight() Option {
+	return func(o *options) error {
+		o.preflight = true
 		return nil
 	}
 }

@@ -34,7 +34,9 @@ type Refusal struct {
 	// Status is the HTTP status: 400, 401, 403 or 503.
 	Status int
 	// Code and Description are those of RFC 6750 section 3.1, in the characters
-	// that it allows. Both are "" when the request had no token.
+	// that it allows. Both are "" when the request had no token. The description of
+	// invalid_token is for programs too: revoked, expired, malformed, not accepted,
+	// not an access token.
 	Code, Description string
 }
 
@@ -51,11 +53,11 @@ var refusals = []struct {
 	{subscriber.ErrUnrevocable, Refusal{http.StatusForbidden, "access_denied", "The access token lives too long to be revoked reliably"}},
 	{ErrNoToken, Refusal{Status: http.StatusUnauthorized}},
 	{ErrBadRequest, Refusal{http.StatusBadRequest, "invalid_request", "The request must carry exactly one token, in one Authorization header"}},
-	{subscriber.ErrRevoked, invalidToken("The access token was revoked")},
-	{events.ErrNotAccessToken, invalidToken("The token is not an access token")},
-	{events.ErrMalformedToken, invalidToken("The access token is malformed")},
-	{jwt.ErrTokenExpired, invalidToken("The access token expired")},
-	{ErrInvalidToken, invalidToken("The access token was not accepted")},
+	{subscriber.ErrRevoked, invalidToken("revoked")},
+	{events.ErrNotAccessToken, invalidToken("not an access token")},
+	{events.ErrMalformedToken, invalidToken("malformed")},
+	{jwt.ErrTokenExpired, invalidToken("expired")},
+	{ErrInvalidToken, invalidToken("not accepted")},
 }
 
 func invalidToken(description string) Refusal {

@@ -84,7 +84,7 @@ func TestKeptTokenDiesWithItsTime(t *testing.T) {
 		t.Errorf("within its leeway: %+v", got)
 	}
 	custom.pass(30 * time.Second)
-	if got := s.check(raw); verdictOf(got) != refused(401, "unknown", "invalid_token", "The access token expired") {
+	if got := s.check(raw); verdictOf(got) != refused(401, "unknown", "invalid_token", "expired") {
 		t.Errorf("at its end: %+v", got)
 	}
 	if n := s.kept(); n != 0 {

@@ -1,6 +1,7 @@
 package sidecar
 
 import (
+	"context"
 	"errors"
 	"net/http"
 
@@ -9,67 +10,121 @@ import (
 	"github.com/rescind/rescind/subscriber/guard"
 )
 
-// revocationStatus is what X-Revocation-Status says.
-type revocationStatus string
+// RevocationStatus is what X-Revocation-Status says.
+type RevocationStatus string
 
 const (
-	statusLive    revocationStatus = "live"
-	statusRevoked revocationStatus = "revoked"
-	statusUnknown revocationStatus = "unknown"
-	statusStale   revocationStatus = "stale"
+	// StatusLive is for a token that a fresh agent lets pass.
+	StatusLive RevocationStatus = "live"
+	// StatusRevoked is for a token that was revoked.
+	StatusRevoked RevocationStatus = "revoked"
+	// StatusStale says that the verdict, or its absence, rests on old knowledge.
+	StatusStale RevocationStatus = "stale"
+	// StatusUnknown says that nothing is known of a token, or that there is none.
+	StatusUnknown RevocationStatus = "unknown"
 )
+
+// RevocationStatuses are all of them.
+var RevocationStatuses = []RevocationStatus{StatusLive, StatusRevoked, StatusStale, StatusUnknown}
+
+// HeaderStatus is the header that tells services behind a proxy the
+// RevocationStatus. It is in every answer, so that no client can slip its own past a
+// proxy that copies it.
+const HeaderStatus = "X-Revocation-Status"
+
+// Verdict is what the sidecar says about one request.
+type Verdict struct {
+	// Admitted tells that the request may pass; Refusal is the answer if not. Its
+	// status is 401, 403 or 503.
+	Admitted bool
+	Refusal  guard.Refusal
+	Status   RevocationStatus
+}
 
 // Values of headers that all answers of /check share: a proxy asks at every
 // request of the service behind it.
 var (
 	noStore       = []string{"no-store"}
-	statusHeaders = map[revocationStatus][]string{statusLive: {string(statusLive)}, statusRevoked: {string(statusRevoked)},
-		statusUnknown: {string(statusUnknown)}, statusStale: {string(statusStale)}}
+	statusHeaders = map[RevocationStatus][]string{}
 )
 
+func init() {
+	for _, s := range RevocationStatuses {
+		statusHeaders[s] = []string{string(s)}
+	}
+}
+
 // check answers proxies. A body is ignored.
-func (s *sidecar) check(w http.ResponseWriter, r *http.Request) {
-	admitted, err := s.guard.Admit(r.Context(), r.Header["Authorization"])
-	s.metrics.checks[resultOf(admitted, err)].Inc()
+func (s *Sidecar) check(w http.ResponseWriter, r *http.Request) {
+	v := s.Decide(r.Context(), s.originalMethod(r), r.Header)
 	h := w.Header()
-	h["X-Revocation-Status"] = statusHeaders[s.revocationStatus(admitted, err)]
-	if err == nil {
+	h[HeaderStatus] = statusHeaders[v.Status]
+	if v.Admitted {
 		h["Cache-Control"] = noStore
 		w.WriteHeader(http.StatusOK) // proxies differ on any other 2xx
 		return
 	}
-	refusal := guard.RefusalOf(err)
-	if refusal.Status == http.StatusBadRequest {
-		refusal.Status = http.StatusUnauthorized // nginx makes a 500 of a 400
-	}
-	refusal.Write(w, s.challengeRealm())
+	v.Refusal.Write(w, s.guard.Realm())
 }
 
-func (s *sidecar) revocationStatus(admitted *guard.Admitted, err error) revocationStatus {
+// Decide decides on a request of the method with the headers h, whose keys are in
+// canonical form: for doors in other protocols than that of /check. The method counts
+// only where preflight requests may pass. It is safe for concurrent use, and blocks no
+// longer than it takes to get a realm's keys.
+func (s *Sidecar) Decide(ctx context.Context, method string, h http.Header) Verdict {
+	if s.PreflightFrom != "" && guard.IsPreflight(method, h) {
+		s.metrics.checks["preflight"].Inc()
+		return Verdict{Admitted: true, Status: StatusUnknown}
+	}
+	admitted, err := s.guard.Admit(ctx, h["Authorization"])
+	s.metrics.checks[resultOf(admitted, err)].Inc()
+	v := Verdict{Admitted: err == nil, Status: revocationStatus(admitted, err)}
+	if err != nil {
+		v.Refusal = guard.RefusalOf(err)
+		if v.Refusal.Status == http.StatusBadRequest {
+			v.Refusal.Status = http.StatusUnauthorized // nginx makes a 500 of a 400
+		}
+	}
+	return v
+}
+
+// originalMethod is that of the request that a proxy asks about; "" where the proxy
+// does not say it as configured.
+func (s *Sidecar) originalMethod(r *http.Request) string {
+	if s.PreflightFrom == PreflightFromMethod {
+		return r.Method
+	}
+	if said := r.Header.Values(s.PreflightFrom); len(said) == 1 {
+		return said[0]
+	}
+	return ""
+}
+
+func revocationStatus(admitted guard.Admitted, err error) RevocationStatus {
 	switch {
 	case err == nil && admitted.Token != nil:
 	case errors.Is(err, subscriber.ErrRevoked):
-		return statusRevoked
+		return StatusRevoked
 	case errors.Is(err, subscriber.ErrStale):
-		return statusStale
+		return StatusStale
 	default:
-		return statusUnknown
+		return StatusUnknown
 	}
-	switch s.Agent.State() {
+	switch admitted.State {
 	case events.Fresh:
-		return statusLive
+		return StatusLive
 	case events.Unsynced, events.Rebuilding:
-		return statusUnknown // AllowUnsynced let it pass
+		return StatusUnknown // AllowUnsynced let it pass
 	default:
-		return statusStale
+		return StatusStale
 	}
 }
 
 // results are the values of the metric's label.
-var results = []string{"live", "anonymous", "revoked", "missing", "malformed_request", "invalid", "forbidden",
+var results = []string{"live", "anonymous", "preflight", "revoked", "missing", "malformed_request", "invalid", "forbidden",
 	"unavailable", "stale", "not_ready"}
 
-func resultOf(admitted *guard.Admitted, err error) string {
+func resultOf(admitted guard.Admitted, err error) string {
 	switch {
 	case err == nil && admitted.Token == nil:
 		return "anonymous"

@@ -42,9 +42,9 @@ func refused(status int, revocation, code, description string) verdict {
 
 var (
 	live        = verdict{Status: 200, Revocation: "live"}
-	wasRevoked  = refused(401, "revoked", "invalid_token", "The access token was revoked")
-	notAccepted = refused(401, "unknown", "invalid_token", "The access token was not accepted")
-	malformed   = refused(401, "unknown", "invalid_token", "The access token is malformed")
+	wasRevoked  = refused(401, "revoked", "invalid_token", "revoked")
+	notAccepted = refused(401, "unknown", "invalid_token", "not accepted")
+	malformed   = refused(401, "unknown", "invalid_token", "malformed")
 	badRequest  = refused(401, "unknown", "invalid_request", "The request must carry exactly one token, in one Authorization header")
 )
 
@@ -89,13 +89,13 @@ func TestCheckRefuses(t *testing.T) {
 		"not yet valid":    {[]string{"Bearer " + custom.token("", jwt.MapClaims{"nbf": now.Add(time.Hour).Unix()})}, notAccepted},
 		"issued in future": {[]string{"Bearer " + custom.token("", jwt.MapClaims{"iat": now.Add(time.Hour).Unix(), "exp": now.Add(2 * time.Hour).Unix()})}, notAccepted},
 		"expired": {[]string{"Bearer " + custom.token("", jwt.MapClaims{"exp": now.Add(-time.Hour).Unix()})},
-			refused(401, "unknown", "invalid_token", "The access token expired")},
+			refused(401, "unknown", "invalid_token", "expired")},
 		"longer-lived than max_token": {[]string{"Bearer " + custom.token("", jwt.MapClaims{"exp": now.Add(25 * time.Hour).Unix()})},
 			refused(403, "unknown", "access_denied", "The access token is not allowed here")},
 		"a security event": {[]string{"Bearer " + custom.token("secevent+jwt", jwt.MapClaims{})},
-			refused(401, "unknown", "invalid_token", "The token is not an access token")},
+			refused(401, "unknown", "invalid_token", "not an access token")},
 		"a logout token": {[]string{"Bearer " + custom.token("", jwt.MapClaims{"events": map[string]any{"x": 1}})},
-			refused(401, "unknown", "invalid_token", "The token is not an access token")},
+			refused(401, "unknown", "invalid_token", "not an access token")},
 	} {
 		t.Run(name, func(t *testing.T) {
 			var header []string
@@ -258,9 +258,48 @@ func TestWrongConfigurationIsRefused(t *testing.T) {
 		"no agent":           {},
 		"negative staleness": {Agent: a, MaxStaleness: -1},
 		"realm not ASCII":    {Agent: a, ChallengeRealm: "é"},
+		"no such header":     {Agent: a, PreflightFrom: "X Original"},
 	} {
 		if _, err := sidecar.New(c); err == nil {
 			t.Errorf("%s: no error", name)
 		}
+	}
+}
+
+// A preflight request passes where the proxy says that it is one, and only by what the
+// configuration says: whatever else a client sends is not believed.
+func TestPreflightPassesOnlyAsTheProxySays(t *testing.T) {
+	f := guardtest.Start(t)
+	a := f.Fresh(t)
+	off, asked := serve(t, f, a), serve(t, f, a, preflightFrom(sidecar.PreflightFromMethod))
+	said := serve(t, f, a, preflightFrom("X-Original-Method"))
+	passes := verdict{Status: 200, Revocation: "unknown"}
+	noToken := verdict{Status: 401, Revocation: "unknown", Challenge: `Bearer realm="rescind"`}
+	browser := []string{"Origin", "https://app.example.com", "Access-Control-Request-Method", "DELETE"}
+	for name, c := range map[string]struct {
+		site   *site
+		method string
+		header []string
+		want   verdict
+	}{
+		"off":                         {off, "OPTIONS", nil, noToken},
+		"off, said":                   {off, "OPTIONS", []string{"X-Original-Method", "OPTIONS"}, noToken},
+		"the method":                  {asked, "OPTIONS", nil, passes},
+		"another method":              {asked, "DELETE", []string{"X-Original-Method", "OPTIONS", "X-Forwarded-Method", "OPTIONS"}, noToken},
+		"said":                        {said, "GET", []string{"X-Original-Method", "OPTIONS"}, passes},
+		"said by another header":      {said, "OPTIONS", []string{"X-Forwarded-Method", "OPTIONS"}, noToken},
+		"not said":                    {said, "OPTIONS", nil, noToken},
+		"said to be another":          {said, "OPTIONS", []string{"X-Original-Method", "DELETE"}, noToken},
+		"said twice":                  {said, "GET", []string{"X-Original-Method", "OPTIONS", "X-Original-Method", "DELETE"}, noToken},
+		"with a token":                {asked, "OPTIONS", []string{"Authorization", "Bearer abc"}, malformed},
+		"said, with an empty token":   {said, "GET", []string{"X-Original-Method", "OPTIONS", "Authorization", ""}, badRequest},
+		"said, with a token of ann's": {said, "GET", []string{"X-Original-Method", "OPTIONS", "Authorization", "Bearer " + f.Token(t, realm.TokenRequest{User: "ann"})}, live},
+	} {
+		if diff := cmp.Diff(c.want, verdictOf(c.site.do(c.method, "/check", "", append(c.header, browser...)...))); diff != "" {
+			t.Errorf("%s: %s", name, diff)
+		}
+	}
+	if got := said.metric(`rescind_agent_checks_total{result="preflight"}`); got != 1 {
+		t.Errorf("%d counted", got)
 	}
 }

@@ -5,6 +5,8 @@ import (
 	"log/slog"
 	"time"
 
+	"golang.org/x/net/http/httpguts"
+
 	"github.com/rescind/rescind/internal/realm"
 	"github.com/rescind/rescind/subscriber"
 )
@@ -23,6 +25,12 @@ type Config struct {
 	// AllowAnonymous makes /check answer 200 to requests without any
 	// Authorization header; false refuses them with 401.
 	AllowAnonymous bool
+	// PreflightFrom lets browsers' preflight requests pass, which have no token
+	// (guard.IsPreflight), and says where /check finds the method of the request that a
+	// proxy asks about: the name of a header that the proxy always sets, whatever the
+	// client sent, such as X-Original-Method or X-Forwarded-Method; or
+	// PreflightFromMethod. "" refuses them as other requests without a token.
+	PreflightFrom string
 	// ChallengeRealm is the realm of challenges, printable ASCII; "" means
 	// rescind.
 	ChallengeRealm string
@@ -38,12 +46,18 @@ type Config struct {
 	heartbeat time.Duration
 }
 
+// PreflightFromMethod says that a proxy asks with the original method, as Envoy does.
+const PreflightFromMethod = "method"
+
 func (c Config) validate() error {
 	if c.Agent == nil {
 		return errors.New("sidecar: Agent is nil")
 	}
 	if c.MaxStaleness < 0 {
 		return errors.New("sidecar: MaxStaleness is negative")
+	}
+	if c.PreflightFrom != "" && !httpguts.ValidHeaderFieldName(c.PreflightFrom) {
+		return errors.New("sidecar: PreflightFrom is not the name of a header")
 	}
 	return nil
 }

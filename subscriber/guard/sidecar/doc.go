@@ -25,6 +25,8 @@
 // which nginx would turn into a 500: a malformed header gets 401 with the code
 // invalid_request. Tokens in a query or a body are not seen.
 //
+// With Config.PreflightFrom a browser's preflight requests pass, which have no token.
+//
 // X-Revocation-Status is in every answer, so that no client can slip its own past
 // a proxy that copies it: live, revoked, stale when the verdict or its absence
 // rests on old knowledge, unknown when there is no verdict.

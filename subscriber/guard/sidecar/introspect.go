@@ -38,7 +38,7 @@ var (
 )
 
 // introspect answers RFC 7662. token_type_hint is read and ignored.
-func (s *sidecar) introspect(w http.ResponseWriter, r *http.Request) {
+func (s *Sidecar) introspect(w http.ResponseWriter, r *http.Request) {
 	var answer realm.Introspection
 	raw, refused := formToken(w, r)
 	if refused == nil {
@@ -87,7 +87,7 @@ func formToken(w http.ResponseWriter, r *http.Request) (string, *oauthError) {
 	return form.Get("token"), nil
 }
 
-func (s *sidecar) introspectToken(ctx context.Context, raw string) (realm.Introspection, *oauthError) {
+func (s *Sidecar) introspectToken(ctx context.Context, raw string) (realm.Introspection, *oauthError) {
 	if !events.LooksLikeJWT(raw) {
 		return s.introspectOpaque(raw)
 	}
@@ -110,7 +110,7 @@ func (s *sidecar) introspectToken(ctx context.Context, raw string) (realm.Intros
 
 // introspectOpaque knows only what was observed. A listed token is refused
 // whether it was or not.
-func (s *sidecar) introspectOpaque(raw string) (realm.Introspection, *oauthError) {
+func (s *Sidecar) introspectOpaque(raw string) (realm.Introspection, *oauthError) {
 	t, err := events.OpaqueToken(raw)
 	if err != nil {
 		return realm.Introspection{}, nil
@@ -127,7 +127,7 @@ func (s *sidecar) introspectOpaque(raw string) (realm.Introspection, *oauthError
 }
 
 // live asks the agent.
-func (s *sidecar) live(t *events.Token) (bool, *oauthError) {
+func (s *Sidecar) live(t *events.Token) (bool, *oauthError) {
 	var err error
 	if s.MaxStaleness > 0 {
 		err = s.Agent.CheckWithin(t, s.MaxStaleness)

@@ -56,6 +56,10 @@ func serve(t testing.TB, f *guardtest.Fleet, a *subscriber.Agent, opts ...func(*
 
 func revocationOnly(c *sidecar.Config) { c.Realms = nil }
 
+func preflightFrom(from string) func(*sidecar.Config) {
+	return func(c *sidecar.Config) { c.PreflightFrom = from }
+}
+
 // answer is what a caller sees.
 type answer struct {
 	Status int

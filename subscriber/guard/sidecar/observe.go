@@ -43,7 +43,7 @@ type observation struct {
 	refresh events.RefreshToken
 }
 
-func (s *sidecar) observe(w http.ResponseWriter, r *http.Request) {
+func (s *Sidecar) observe(w http.ResponseWriter, r *http.Request) {
 	items, array, p := readObserved(w, r)
 	if p != nil {
 		p.write(w)
@@ -65,7 +65,7 @@ func (s *sidecar) observe(w http.ResponseWriter, r *http.Request) {
 	w.WriteHeader(http.StatusNoContent)
 }
 
-func (s *sidecar) takeObserved(o observation) error {
+func (s *Sidecar) takeObserved(o observation) error {
 	if o.token != nil {
 		s.Agent.Observe(o.token)
 		return nil
@@ -116,7 +116,7 @@ func decodeStrict(body []byte, into any) bool {
 }
 
 // checkObserved checks all before any is taken.
-func (s *sidecar) checkObserved(ctx context.Context, items []observedJSON, array bool) ([]observation, *problem) {
+func (s *Sidecar) checkObserved(ctx context.Context, items []observedJSON, array bool) ([]observation, *problem) {
 	var out []observation
 	var errs []problemError
 	for i := range items {
@@ -153,7 +153,7 @@ func (e *badMember) Error() string { return e.member + ": " + e.detail }
 var errUnverifiable = errors.New("this agent has no realms and cannot verify a JWT: it takes opaque refresh tokens only")
 
 // checkOne gives nil for a token that is dead already.
-func (s *sidecar) checkOne(ctx context.Context, o *observedJSON) (*observation, error) {
+func (s *Sidecar) checkOne(ctx context.Context, o *observedJSON) (*observation, error) {
 	switch {
 	case (o.Token == "") == (o.RefreshToken == ""):
 		return nil, &badMember{"token", "exactly one of token and refresh_token must be given"}
@@ -168,7 +168,7 @@ func (s *sidecar) checkOne(ctx context.Context, o *observedJSON) (*observation, 
 	}
 }
 
-func (s *sidecar) checkJWT(ctx context.Context, member string, o *observedJSON,
+func (s *Sidecar) checkJWT(ctx context.Context, member string, o *observedJSON,
 	verify func(context.Context, string) (*realm.Verified, error)) (*observation, error) {
 	if s.Realms == nil {
 		return nil, errUnverifiable
@@ -187,7 +187,7 @@ func (s *sidecar) checkJWT(ctx context.Context, member string, o *observedJSON,
 	return &observation{token: v.Token}, nil
 }
 
-func (s *sidecar) checkOpaque(o *observedJSON) (*observation, error) {
+func (s *Sidecar) checkOpaque(o *observedJSON) (*observation, error) {
 	longest, now := maxRefreshLife, time.Now()
 	if s.Realms != nil {
 		r, ok := s.Realms.Get(o.Realm)

@@ -13,7 +13,7 @@ import (
 )
 
 // admittedBy is the guard's reading of a token.
-func (s *sidecar) admittedBy(ctx context.Context, raw string) (*guard.Admitted, error) {
+func (s *Sidecar) admittedBy(ctx context.Context, raw string) (*guard.Admitted, error) {
 	t, err := s.read(ctx, raw)
 	if err != nil {
 		return nil, s.judged(err)
@@ -24,7 +24,7 @@ func (s *sidecar) admittedBy(ctx context.Context, raw string) (*guard.Admitted, 
 // read gives what is kept of a token, or reads it and keeps what that gave. A
 // token that is refused is not kept: whoever makes up tokens must not push out
 // those that are good.
-func (s *sidecar) read(ctx context.Context, raw string) (*readToken, error) {
+func (s *Sidecar) read(ctx context.Context, raw string) (*readToken, error) {
 	if s.cache == nil {
 		return s.readAnew(ctx, raw)
 	}
@@ -53,7 +53,7 @@ func (s *sidecar) read(ctx context.Context, raw string) (*readToken, error) {
 
 // judgeKept judges what changes with time: the token's times, and whether its
 // issuer still lists the keys that it was verified with.
-func (s *sidecar) judgeKept(ctx context.Context, t *readToken) error {
+func (s *Sidecar) judgeKept(ctx context.Context, t *readToken) error {
 	if t.verified == nil {
 		return nil
 	}
@@ -63,7 +63,7 @@ func (s *sidecar) judgeKept(ctx context.Context, t *readToken) error {
 // readAnew tells the agent of a verified token. One that is kept need not be
 // observed again: the agent remembers it until it expires. Where it had no room,
 // its counts say so.
-func (s *sidecar) readAnew(ctx context.Context, raw string) (*readToken, error) {
+func (s *Sidecar) readAnew(ctx context.Context, raw string) (*readToken, error) {
 	t := &readToken{}
 	var err error
 	if s.Realms == nil {
@@ -80,7 +80,7 @@ func (s *sidecar) readAnew(ctx context.Context, raw string) (*readToken, error) 
 }
 
 // judged translates an error of Realms for the guard.
-func (s *sidecar) judged(err error) error {
+func (s *Sidecar) judged(err error) error {
 	switch {
 	case errors.Is(err, realm.ErrKeysUnavailable):
 		s.log.Warn("a token cannot be verified", "err", err)

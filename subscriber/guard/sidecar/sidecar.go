@@ -9,8 +9,9 @@ import (
 	"github.com/rescind/rescind/subscriber/guard"
 )
 
-type sidecar struct {
-	Config
+// Sidecar is the agent's HTTP side, a handler. It is safe for concurrent use.
+type Sidecar struct {
+	Config  // validated
 	log     *slog.Logger
 	guard   *guard.Guard
 	metrics *metrics
@@ -20,12 +21,12 @@ type sidecar struct {
 	modeHeader []string
 }
 
-// New makes the handler. It is safe for concurrent use and starts nothing.
-func New(c Config) (http.Handler, error) {
+// New makes a sidecar. It starts nothing.
+func New(c Config) (*Sidecar, error) {
 	if err := c.validate(); err != nil {
 		return nil, err
 	}
-	s := &sidecar{Config: c, log: c.logger(), cache: newTokenCache(c.cacheTokens())}
+	s := &Sidecar{Config: c, log: c.logger(), cache: newTokenCache(c.cacheTokens())}
 	s.metrics = newMetrics(c.Agent, c.version(), s.cache)
 	s.modeHeader = []string{s.mode()}
 	opts := []guard.Option{guard.Realm(c.challengeRealm()), guard.ReadBy(s.admittedBy)}
@@ -43,7 +44,7 @@ func New(c Config) (http.Handler, error) {
 	return s, nil
 }
 
-func (s *sidecar) routes() *http.ServeMux {
+func (s *Sidecar) routes() *http.ServeMux {
 	mux := http.NewServeMux()
 	mux.HandleFunc("POST /introspect", s.introspect)
 	mux.HandleFunc("POST /observe", s.observe)
@@ -55,7 +56,8 @@ func (s *sidecar) routes() *http.ServeMux {
 	return mux
 }
 
-func (s *sidecar) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+// ServeHTTP answers what the package's documentation lists.
+func (s *Sidecar) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	w.Header()["Rescind-Mode"] = s.modeHeader
 	// ServeMux would redirect a path with // or .. in it, and proxies send the
 	// path of the request that they ask about.
@@ -66,7 +68,7 @@ func (s *sidecar) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	s.mux.ServeHTTP(w, r)
 }
 
-func (s *sidecar) mode() string {
+func (s *Sidecar) mode() string {
 	if s.Realms == nil {
 		return "revocation-only"
 	}

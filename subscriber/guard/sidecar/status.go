@@ -26,7 +26,7 @@ type statusJSON struct {
 	Mode      string `json:"mode"`
 }
 
-func (s *sidecar) status(w http.ResponseWriter, _ *http.Request) {
+func (s *Sidecar) status(w http.ResponseWriter, _ *http.Request) {
 	out := statusJSON{Status: s.Agent.Status(), Ready: s.Agent.Ready(), Recovered: s.Agent.Recovered(), Mode: s.mode()}
 	if d := s.Agent.Staleness(); d != unknownStaleness {
 		ms := d.Milliseconds()
@@ -42,13 +42,13 @@ func (s *sidecar) status(w http.ResponseWriter, _ *http.Request) {
 }
 
 // health tells that the process serves.
-func (s *sidecar) health(w http.ResponseWriter, _ *http.Request) {
+func (s *Sidecar) health(w http.ResponseWriter, _ *http.Request) {
 	writeText(w, http.StatusOK, "ok")
 }
 
 // ready tells whether the agent holds a set that was complete once: NATS being
 // away must not take every service out of its load balancer. ?fresh asks for more.
-func (s *sidecar) ready(w http.ResponseWriter, r *http.Request) {
+func (s *Sidecar) ready(w http.ResponseWriter, r *http.Request) {
 	state := s.Agent.State()
 	switch {
 	case !s.Agent.Ready():

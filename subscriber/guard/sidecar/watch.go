@@ -21,7 +21,7 @@ type watchJSON struct {
 
 // watch streams revocations as server-sent events until the request or the agent
 // ends.
-func (s *sidecar) watch(w http.ResponseWriter, r *http.Request) {
+func (s *Sidecar) watch(w http.ResponseWriter, r *http.Request) {
 	h := w.Header()
 	h.Set("Content-Type", "text/event-stream")
 	h.Set("Cache-Control", "no-store")
