@@ -37,6 +37,7 @@ func (c *Config) build(ctx context.Context, name string) (string, error) {
 	}
 	cmd := exec.CommandContext(ctx, "go", "build", "-o", path, pkg)
 	cmd.Dir = in
+	cmd.Env = append(os.Environ(), "CGO_ENABLED=0") // as the README installs it
 	if out, err := cmd.CombinedOutput(); err != nil {
 		return "", fmt.Errorf("building %s: %w: %s", name, err, out)
 	}

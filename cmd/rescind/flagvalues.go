@@ -8,6 +8,8 @@ import (
 	"strings"
 	"time"
 
+	"golang.org/x/net/http/httpguts"
+
 	"github.com/rescind/rescind/events"
 )
 
@@ -53,6 +55,13 @@ func checkListen(flag, address string) error {
 		return nil
 	}
 	return checkHostPort(flag, address)
+}
+
+func checkPreflightFrom(name string) error {
+	if name != "" && !httpguts.ValidHeaderFieldName(name) {
+		return fmt.Errorf("--preflight-from must be the name of a header, or method, not %q", name)
+	}
+	return nil
 }
 
 func checkHostPort(flag, address string) error {

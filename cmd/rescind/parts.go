@@ -7,7 +7,6 @@ import (
 	"log/slog"
 	"maps"
 	"net"
-	"net/http"
 	"net/netip"
 	"net/url"
 	"os"
@@ -148,13 +147,14 @@ func (g *globals) openTransmitter(nc *nats.Conn, p *publisher.Publisher, c publi
 }
 
 // beside runs what the doors need beside requests, until ctx ends.
-func (p *publisherPart) beside(ctx context.Context) {
+func (p *publisherPart) beside(ctx context.Context) error {
 	var group sync.WaitGroup
 	group.Go(func() { p.doors.Poll(ctx) })
 	if p.transmitter != nil {
 		group.Go(func() { p.transmitter.Run(ctx) })
 	}
 	group.Wait()
+	return nil
 }
 
 // callers are those whom the configuration file names.
@@ -180,7 +180,7 @@ func (p *publisherPart) Close() error {
 // agentPart is an agent with its sidecar.
 type agentPart struct {
 	*subscriber.Agent
-	handler http.Handler
+	sidecar *sidecar.Sidecar
 }
 
 func (g *globals) openAgent(ctx context.Context, nc *nats.Conn, realms *realm.Realms, cfg subscriber.Config, side sidecar.Config) (*agentPart, error) {
@@ -191,11 +191,11 @@ func (g *globals) openAgent(ctx context.Context, nc *nats.Conn, realms *realm.Re
 	}
 	debug.FreeOSMemory() // what loading has left behind
 	side.Agent, side.Realms, side.Version, side.Logger = a, realms, cfg.Version, cfg.Logger
-	h, err := sidecar.New(side)
+	s, err := sidecar.New(side)
 	if err != nil {
 		return nil, errors.Join(err, a.Close())
 	}
-	return &agentPart{a, h}, nil
+	return &agentPart{a, s}, nil
 }
 
 // checkKeys refuses keys that anybody on the way could replace.

@@ -19,7 +19,7 @@ import (
 type served struct {
 	server  *httpServer
 	handler http.Handler
-	beside  func(context.Context)
+	beside  func(context.Context) error
 }
 
 type natsCmd struct {
@@ -141,10 +141,10 @@ type agentCmd struct {
 	Service     string `help:"The service that the agent stands beside." default:"sidecar"`
 	Instance    string `help:"The instance of it; unique in the service. Default: the host's name." placeholder:"NAME"`
 	AgentListen string `help:"Where the agent listens; unix:/path for a socket." default:"127.0.0.1:7481" placeholder:"HOST:PORT"`
+	askedFlags
 	tlsFlags
 	Keys           string        `help:"Publishers' public keys, a JWKS file or URL. Default: publishers.jwks in DIR." placeholder:"FILE|URL"`
 	Bound          time.Duration `help:"How old the newest beacon may be while the agent calls itself fresh; 10s with a cluster." default:"5s"`
-	MaxStaleness   time.Duration `help:"Refuse (503) when the agent knows less than that; 0 decides from what is known." default:"0s"`
 	AllowUnsynced  bool          `help:"Decide from what is known even before the first sync."`
 	CacheTokens    int           `help:"Of how many tokens to keep what reading them gave, in up to 4 KiB each; 0 reads every token anew." default:"10000"`
 	RevocationOnly bool          `help:"Verify no signatures, even though realms are configured."`
@@ -166,8 +166,7 @@ func (c *agentCmd) Validate() error {
 		return errors.New("--service must not be empty")
 	}
 	return errors.Join(checkListen("--agent-listen", c.AgentListen), checkKeys(c.Keys), c.tlsFlags.validate(),
-		notNegative("--bound", c.Bound), notNegative("--max-staleness", c.MaxStaleness),
-		notNegative("--cache-tokens", c.CacheTokens))
+		c.askedFlags.validate(), notNegative("--bound", c.Bound), notNegative("--cache-tokens", c.CacheTokens))
 }
 
 func (c *agentCmd) Run(ctx context.Context, g *globals) (err error) {
@@ -185,6 +184,11 @@ func (c *agentCmd) Run(ctx context.Context, g *globals) (err error) {
 		return err
 	}
 	defer srv.listener.Close()
+	envoy, err := c.askedFlags.listen(secure)
+	if err != nil {
+		return err
+	}
+	defer envoy.Close()
 	nc, err := g.connect(log, "rescind agent "+c.Service)
 	if err != nil {
 		return err
@@ -199,16 +203,20 @@ func (c *agentCmd) Run(ctx context.Context, g *globals) (err error) {
 	}
 	a, err := g.openAgent(ctx, nc, realms, subscriber.Config{Service: c.Service, Instance: c.Instance, Dir: g.path("agent"),
 		Keys: keys, Bound: c.Bound, AllowUnsynced: c.AllowUnsynced, Logger: log},
-		sidecar.Config{MaxStaleness: c.MaxStaleness, CacheTokens: cacheTokens(c.CacheTokens)})
+		c.askedFlags.sidecar(sidecar.Config{CacheTokens: cacheTokens(c.CacheTokens)}))
 	if err != nil {
 		return err
 	}
 	defer func() { err = errors.Join(err, a.Close()) }()
 	name := a.Status().Agent.Name()
-	if err := g.announce("agent "+name+" is up at "+srv.url(), "name", name, "agent", srv.url()); err != nil {
+	text, pairs := "agent "+name+" is up at "+srv.url(), []string{"name", name, "agent", srv.url()}
+	if where := envoy.address(); where != "" {
+		text, pairs = text+", for Envoy at "+where, append(pairs, "grpc", where)
+	}
+	if err := g.announce(text, pairs...); err != nil {
 		return err
 	}
-	return serveAll(ctx, log, served{srv, a.handler, nil})
+	return serveAll(ctx, log, served{srv, a.sidecar, envoy.serving(a.sidecar)})
 }
 
 // cacheTokens gives the flag's value as the sidecar has it, where 0 is the default.

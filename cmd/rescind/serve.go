@@ -28,18 +28,22 @@ type httpServer struct {
 
 // listen opens host:port or unix:/path.
 func listen(name, address string, secure *tls.Config) (*httpServer, error) {
-	network, addr := "tcp", address
-	if path, ok := strings.CutPrefix(address, "unix:"); ok {
-		network, addr = "unix", path
-		if err := removeDeadSocket(path); err != nil {
-			return nil, fmt.Errorf("%s: %w", name, err)
-		}
-	}
-	l, err := net.Listen(network, addr)
+	l, err := openListener(address)
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", name, err)
 	}
 	return &httpServer{name: name, listener: l, tls: secure}, nil
+}
+
+func openListener(address string) (net.Listener, error) {
+	path, ok := strings.CutPrefix(address, "unix:")
+	if !ok {
+		return net.Listen("tcp", address)
+	}
+	if err := removeDeadSocket(path); err != nil {
+		return nil, err
+	}
+	return net.Listen("unix", path)
 }
 
 // streamTime is how long requests may go on after the process was told to stop,

@@ -25,6 +25,7 @@ type upCmd struct {
 	NatsListen  string `help:"Where the embedded NATS listens." default:"127.0.0.1:4222" placeholder:"HOST:PORT"`
 	PublicURL   string `name:"public-url" help:"What others call the publisher. Default: where it listens." placeholder:"URL"`
 	doorFlags
+	askedFlags
 	tlsFlags
 }
 
@@ -37,7 +38,7 @@ rescind out and for a single host; a fleet runs nats, publisher and agent as pro
 // Validate is kong's.
 func (c *upCmd) Validate() error {
 	return errors.Join(checkListen("--listen", c.Listen), checkListen("--agent-listen", c.AgentListen),
-		checkHostPort("--nats-listen", c.NatsListen), checkPublicURL(c.PublicURL), c.doorFlags.validate(), c.tlsFlags.validate())
+		checkHostPort("--nats-listen", c.NatsListen), checkPublicURL(c.PublicURL), c.doorFlags.validate(), c.askedFlags.validate(), c.tlsFlags.validate())
 }
 
 // Run is long because it is one straight line: each part is started once the one
@@ -58,6 +59,11 @@ func (c *upCmd) Run(ctx context.Context, g *globals) (err error) {
 		return err
 	}
 	defer ag.listener.Close()
+	envoy, err := c.askedFlags.listen(secure)
+	if err != nil {
+		return err
+	}
+	defer envoy.Close()
 	signer, err := c.makeKeys(g)
 	if err != nil {
 		return err
@@ -96,7 +102,7 @@ func (c *upCmd) Run(ctx context.Context, g *globals) (err error) {
 		return err
 	}
 	defer func() { err = errors.Join(err, p.Close()) }()
-	a, err := g.openAgent(ctx, nc, realms, subscriber.Config{Service: "up", Dir: g.path("agent"), Keys: keys, Logger: log}, sidecar.Config{})
+	a, err := g.openAgent(ctx, nc, realms, subscriber.Config{Service: "up", Dir: g.path("agent"), Keys: keys, Logger: log}, c.askedFlags.sidecar(sidecar.Config{}))
 	if err != nil {
 		return err
 	}
@@ -104,10 +110,10 @@ func (c *upCmd) Run(ctx context.Context, g *globals) (err error) {
 	if err := awaitReady(ctx, p, a); err != nil {
 		return err
 	}
-	if err := c.greet(g, pub, ag, srv.ClientURL()); err != nil {
+	if err := c.greet(g, pub, ag, envoy, srv.ClientURL()); err != nil {
 		return err
 	}
-	return serveAll(ctx, log, served{pub, p.doors, p.beside}, served{ag, a.handler, nil})
+	return serveAll(ctx, log, served{pub, p.doors, p.beside}, served{ag, a.sidecar, envoy.serving(a.sidecar)})
 }
 
 // makeKeys makes the keys on the first start.
@@ -150,17 +156,22 @@ func awaitReady(ctx context.Context, p *publisherPart, a *agentPart) error {
 	}
 }
 
-func (c *upCmd) greet(g *globals, pub, ag *httpServer, natsURL string) error {
+func (c *upCmd) greet(g *globals, pub, ag *httpServer, envoy *envoyListener, natsURL string) error {
 	key := g.path("admin.key")
 	curl := "curl -i -H \"Authorization: Bearer $TOKEN\" " + ag.url() + "/check"
 	if path, ok := strings.CutPrefix(ag.url(), "unix:"); ok {
 		curl = "curl -i --unix-socket '" + path + "' -H \"Authorization: Bearer $TOKEN\" http://agent/check"
 	}
+	pairs := []string{"publisher", pub.url(), "agent", ag.url(), "nats", natsURL, "data", g.Dir, "admin_key_file", key}
+	forEnvoy := ""
+	if where := envoy.address(); where != "" {
+		forEnvoy, pairs = "  for Envoy  "+where+"\n", append(pairs, "grpc", where)
+	}
 	return g.announce(fmt.Sprintf(`rescind is up.
 
   publisher  %[1]s
   agent      %[2]s
-  NATS       %[3]s
+%[7]s  NATS       %[3]s
   data       %[4]s
   admin key  %[5]s
 
@@ -171,8 +182,7 @@ Try, in another terminal:
   curl -X DELETE -H "Authorization: Bearer $(cat '%[5]s')" -H 'Content-Type: application/json' \
        -d "{\"token\":\"$TOKEN\"}" %[1]s/_security/oauth2/token
   %[6]s
-`, pub.url(), ag.url(), natsURL, g.Dir, key, curl),
-		"publisher", pub.url(), "agent", ag.url(), "nats", natsURL, "data", g.Dir, "admin_key_file", key)
+`, pub.url(), ag.url(), natsURL, g.Dir, key, curl, forEnvoy), pairs...)
 }
 
 // serveAll serves until ctx ends or one of them fails.
@@ -181,7 +191,7 @@ func serveAll(ctx context.Context, log *slog.Logger, servers ...served) error {
 	for _, s := range servers {
 		group.Go(func() error { return s.server.serve(ctx, s.handler, log) })
 		if s.beside != nil {
-			group.Go(func() error { s.beside(ctx); return nil })
+			group.Go(func() error { return s.beside(ctx) })
 		}
 	}
 	return group.Wait()

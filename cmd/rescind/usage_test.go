@@ -56,6 +56,8 @@ func TestBadInputIsAUsageError(t *testing.T) {
 		"apikeys":                                "expected",
 		"status --frob":                          "unknown flag --frob",
 		"up --ssf-allow 10.0.0.1":                "--ssf-allow",
+		"up --grpc-listen nowhere":               "--grpc-listen must be HOST:PORT",
+		"agent --preflight-from=:method":         "--preflight-from must be",
 		"publisher --public-url https://x/?a":    "--public-url",
 		"status extra":                           "unexpected argument extra",
 		"status --log-level loud":                "--log-level must be one of",

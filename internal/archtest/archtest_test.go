@@ -62,6 +62,7 @@ func TestOnlyTheirPackagesImportHeavyDependencies(t *testing.T) {
 		{"github.com/coder/websocket", nil, []string{"subscriber/guard"}},
 		{"go.etcd.io/bbolt", []string{"internal/denylist", "publisher/ledger"}, nil},
 		{"google.golang.org/grpc", []string{"subscriber/grpcguard"}, nil},
+		{"github.com/envoyproxy/go-control-plane", []string{"subscriber/grpcguard/extauthz"}, nil},
 		{"github.com/alecthomas/kong", []string{"cmd/rescind"}, nil},
 		{"github.com/schollz/progressbar", []string{"cmd/rescind"}, nil},
 		{"github.com/HdrHistogram", []string{"cmd/rescind"}, nil},
@@ -140,7 +141,7 @@ func TestEmbeddersLinkNoServer(t *testing.T) {
 		for _, d := range p.Deps {
 			for _, banned := range []string{"google.golang.org/grpc", "github.com/nats-io/nats-server",
 				module + "/publisher", "github.com/prometheus", "github.com/alecthomas/kong", "github.com/schollz/progressbar",
-				"github.com/HdrHistogram", "golang.org/x/term", "github.com/coder/websocket"} {
+				"github.com/HdrHistogram", "golang.org/x/term", "github.com/coder/websocket", "github.com/envoyproxy"} {
 				if under(d, banned) && (p.ImportPath != "subscriber/grpcguard" || banned != "google.golang.org/grpc") {
 					t.Errorf("%s links %s", p.ImportPath, d)
 				}

@@ -25,15 +25,22 @@ func credentials(values []string) (string, error) {
 	case scheme == "" || token == "":
 		return "", errNotOneToken
 	case !strings.EqualFold(scheme, "Bearer") && !strings.EqualFold(scheme, "DPoP"):
-		if !isToken68(token) {
+		switch {
+		case !isToken68(token):
 			return "", errNotOneToken
+		case strings.EqualFold(scheme, "Basic"):
+			return "", errBasic
 		}
 		return "", fmt.Errorf("%w: the scheme is another one", ErrNoToken)
 	}
 	return token, nil
 }
 
-var errNotOneToken = fmt.Errorf("%w: not a scheme, a blank and a token", ErrBadRequest)
+var (
+	errNotOneToken = fmt.Errorf("%w: not a scheme, a blank and a token", ErrBadRequest)
+	// errBasic is for a password in the place of a token.
+	errBasic = fmt.Errorf("%w: the scheme is Basic", ErrNoToken)
+)
 
 // isToken68 tells whether s is one or more of the characters of a token68,
 // followed by any number of "=".

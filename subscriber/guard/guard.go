@@ -120,7 +120,10 @@ func (g *Guard) Admit(ctx context.Context, authorization []string) (Admitted, er
 		return Admitted{}, nil
 	}
 	raw, err := credentials(authorization)
-	if err != nil {
+	switch {
+	case g.anonymous && errors.Is(err, errBasic):
+		return Admitted{}, nil
+	case err != nil:
 		return Admitted{}, err
 	}
 	a, err := g.AdmitToken(ctx, raw)

@@ -348,13 +348,16 @@ func TestHandlerGetsClaimsAndToken(t *testing.T) {
 	}
 }
 
-func TestAnonymousRequestsPassOnlyWithoutAHeader(t *testing.T) {
+func TestAnonymousRequestsPassOnlyWithoutAToken(t *testing.T) {
 	f := guardtest.Start(t)
 	h := guard.Middleware(f.Unsynced(t), f.Verify, guard.AllowAnonymous())
 	if got := serve(h, "/"); got != passed {
 		t.Errorf("got %+v", got)
 	}
-	for _, header := range []string{"", "Bearer", "Basic YTpi", "Bearer abc"} {
+	if got := serve(h, "/", "Basic YTpi"); got != passed {
+		t.Errorf("Basic: %+v", got)
+	}
+	for _, header := range []string{"", "Bearer", "Basic", "Basic a b", "Token YTpi", "Bearer abc"} {
 		if got := serve(h, "/", header); got.Status == passed.Status {
 			t.Errorf("%q passed", header)
 		}

@@ -53,8 +53,10 @@ func Realm(name string) Option {
 	}
 }
 
-// AllowAnonymous lets requests without any Authorization header pass, for
-// services that serve those too. A request with a header is judged by it.
+// AllowAnonymous lets requests pass that have no token, for services that serve those
+// too: without any Authorization header, or with one of the scheme Basic, whose password
+// is the handler's to judge. A request with any other header is judged by it: some
+// handlers find tokens under schemes of their own.
 func AllowAnonymous() Option {
 	return func(o *options) error {
 		o.anonymous = true

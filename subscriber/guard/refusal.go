@@ -3,6 +3,7 @@ package guard
 import (
 	"encoding/json"
 	"errors"
+	"maps"
 	"net/http"
 	"strconv"
 	"strings"
@@ -97,11 +98,19 @@ var quoted = strings.NewReplacer(`\`, `\\`, `"`, `\"`)
 // within one beacon.
 const RetryAfter = time.Second
 
-// Write sends the refusal: a challenge with 400 and 401, Retry-After with 503, a
-// small JSON body when there is a code. No cache may keep it.
+// Write sends the refusal, as Answer gives it.
 func (r Refusal) Write(w http.ResponseWriter, realm string) {
-	h := w.Header()
-	h.Set("Cache-Control", "no-store")
+	header, body := r.Answer(realm)
+	maps.Copy(w.Header(), header)
+	w.WriteHeader(r.Status)
+	_, _ = w.Write(body) // an error means that the client is gone
+}
+
+// Answer gives the header and the body that go with Status: a challenge with 400 and
+// 401, Retry-After with 503, a small JSON body when there is a code. No cache may keep
+// it.
+func (r Refusal) Answer(realm string) (http.Header, []byte) {
+	h := http.Header{"Cache-Control": {"no-store"}}
 	switch r.Status {
 	case http.StatusBadRequest, http.StatusUnauthorized:
 		h.Set("WWW-Authenticate", r.Challenge(realm))
@@ -109,11 +118,12 @@ func (r Refusal) Write(w http.ResponseWriter, realm string) {
 		h.Set("Retry-After", strconv.Itoa(int(RetryAfter/time.Second)))
 	}
 	if r.Code == "" {
-		w.WriteHeader(r.Status)
-		return
+		return h, nil
 	}
 	h.Set("Content-Type", "application/json")
-	w.WriteHeader(r.Status)
-	// An error means that the client is gone.
-	_ = json.NewEncoder(w).Encode(map[string]string{"error": r.Code, "error_description": r.Description})
+	body, err := json.Marshal(map[string]string{"error": r.Code, "error_description": r.Description})
+	if err != nil {
+		panic(err) // two strings
+	}
+	return h, append(body, '\n')
 }

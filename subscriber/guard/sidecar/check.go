@@ -72,7 +72,7 @@ func (s *Sidecar) check(w http.ResponseWriter, r *http.Request) {
 // only where preflight requests may pass. It is safe for concurrent use, and blocks no
 // longer than it takes to get a realm's keys.
 func (s *Sidecar) Decide(ctx context.Context, method string, h http.Header) Verdict {
-	if s.PreflightFrom != "" && guard.IsPreflight(method, h) {
+	if s.cfg.PreflightFrom != "" && guard.IsPreflight(method, h) {
 		s.metrics.checks["preflight"].Inc()
 		return Verdict{Admitted: true, Status: StatusUnknown}
 	}
@@ -91,10 +91,10 @@ func (s *Sidecar) Decide(ctx context.Context, method string, h http.Header) Verd
 // originalMethod is that of the request that a proxy asks about; "" where the proxy
 // does not say it as configured.
 func (s *Sidecar) originalMethod(r *http.Request) string {
-	if s.PreflightFrom == PreflightFromMethod {
+	if s.cfg.PreflightFrom == PreflightFromMethod {
 		return r.Method
 	}
-	if said := r.Header.Values(s.PreflightFrom); len(said) == 1 {
+	if said := r.Header.Values(s.cfg.PreflightFrom); len(said) == 1 {
 		return said[0]
 	}
 	return ""

@@ -223,8 +223,17 @@ func TestAnonymousRequestsPassOnlyWhereAllowed(t *testing.T) {
 	if diff := cmp.Diff(verdict{Status: 200, Revocation: "unknown"}, verdictOf(s.do("GET", "/check", ""))); diff != "" {
 		t.Error(diff)
 	}
-	if got := s.do("GET", "/check", "", "Authorization", "Basic YTpi"); got.Status != 401 {
-		t.Errorf("basic: %d", got.Status)
+	for header, want := range map[string]int{"Basic YTpi": 200, "basic YTpi": 200, "Basic": 401, "Basic a b": 401, "Token YTpi": 401,
+		"Bearer YTpi": 401, "": 401} {
+		if got := s.do("GET", "/check", "", "Authorization", header); got.Status != want {
+			t.Errorf("%q: %d, want %d", header, got.Status, want)
+		}
+	}
+	if got := s.do("GET", "/check", "", "Authorization", "Basic YTpi", "Authorization", "Bearer a.b.c"); got.Status != 401 {
+		t.Errorf("Basic and a token: %d", got.Status)
+	}
+	if got := start(t).do("GET", "/check", "", "Authorization", "Basic YTpi"); got.Status != 401 {
+		t.Errorf("Basic where it is not allowed: %d", got.Status)
 	}
 }
 

@@ -22,8 +22,8 @@ type Config struct {
 	// MaxStaleness makes /check and /introspect answer 503 when the agent's
 	// knowledge is older; 0 leaves it to the agent's own MaxStaleness.
 	MaxStaleness time.Duration
-	// AllowAnonymous makes /check answer 200 to requests without any
-	// Authorization header; false refuses them with 401.
+	// AllowAnonymous makes /check answer 200 to requests without a token, as
+	// guard.AllowAnonymous does; false refuses them with 401.
 	AllowAnonymous bool
 	// PreflightFrom lets browsers' preflight requests pass, which have no token
 	// (guard.IsPreflight), and says where /check finds the method of the request that a

@@ -91,7 +91,7 @@ func (s *Sidecar) introspectToken(ctx context.Context, raw string) (realm.Intros
 	if !events.LooksLikeJWT(raw) {
 		return s.introspectOpaque(raw)
 	}
-	if s.Realms == nil {
+	if s.cfg.Realms == nil {
 		return realm.Introspection{}, errNoRealms
 	}
 	t, err := s.read(ctx, raw)
@@ -122,17 +122,17 @@ func (s *Sidecar) introspectOpaque(raw string) (realm.Introspection, *oauthError
 	if !live || refused != nil {
 		return realm.Introspection{}, refused
 	}
-	observed, revoked := s.Agent.RefreshRefused(t.Identity)
+	observed, revoked := s.cfg.Agent.RefreshRefused(t.Identity)
 	return realm.Introspection{Active: observed && !revoked}, nil
 }
 
 // live asks the agent.
 func (s *Sidecar) live(t *events.Token) (bool, *oauthError) {
 	var err error
-	if s.MaxStaleness > 0 {
-		err = s.Agent.CheckWithin(t, s.MaxStaleness)
+	if s.cfg.MaxStaleness > 0 {
+		err = s.cfg.Agent.CheckWithin(t, s.cfg.MaxStaleness)
 	} else {
-		err = s.Agent.Check(t)
+		err = s.cfg.Agent.Check(t)
 	}
 	if err != nil && !errors.Is(err, subscriber.ErrRevoked) {
 		return false, unavailable(err)

@@ -67,10 +67,10 @@ func (s *Sidecar) observe(w http.ResponseWriter, r *http.Request) {
 
 func (s *Sidecar) takeObserved(o observation) error {
 	if o.token != nil {
-		s.Agent.Observe(o.token)
+		s.cfg.Agent.Observe(o.token)
 		return nil
 	}
-	return s.Agent.ObserveRefresh(o.id, o.refresh)
+	return s.cfg.Agent.ObserveRefresh(o.id, o.refresh)
 }
 
 // readObserved reads one or an array, and tells which it was.
@@ -160,9 +160,9 @@ func (s *Sidecar) checkOne(ctx context.Context, o *observedJSON) (*observation, 
 	case o.Token != "" && (o.Realm != "" || o.User != "" || o.ExpiresAt != 0):
 		return nil, &badMember{"token", "the token itself says its realm, user and expiry"}
 	case o.Token != "":
-		return s.checkJWT(ctx, "token", o, s.Realms.Verify)
+		return s.checkJWT(ctx, "token", o, s.cfg.Realms.Verify)
 	case events.LooksLikeJWT(o.RefreshToken):
-		return s.checkJWT(ctx, "refresh_token", o, s.Realms.VerifyRefresh)
+		return s.checkJWT(ctx, "refresh_token", o, s.cfg.Realms.VerifyRefresh)
 	default:
 		return s.checkOpaque(o)
 	}
@@ -170,7 +170,7 @@ func (s *Sidecar) checkOne(ctx context.Context, o *observedJSON) (*observation, 
 
 func (s *Sidecar) checkJWT(ctx context.Context, member string, o *observedJSON,
 	verify func(context.Context, string) (*realm.Verified, error)) (*observation, error) {
-	if s.Realms == nil {
+	if s.cfg.Realms == nil {
 		return nil, errUnverifiable
 	}
 	v, err := verify(ctx, or(o.Token, o.RefreshToken))
@@ -189,8 +189,8 @@ func (s *Sidecar) checkJWT(ctx context.Context, member string, o *observedJSON,
 
 func (s *Sidecar) checkOpaque(o *observedJSON) (*observation, error) {
 	longest, now := maxRefreshLife, time.Now()
-	if s.Realms != nil {
-		r, ok := s.Realms.Get(o.Realm)
+	if s.cfg.Realms != nil {
+		r, ok := s.cfg.Realms.Get(o.Realm)
 		if !ok {
 			return nil, &badMember{"realm", "no such realm"}
 		}

@@ -57,7 +57,7 @@ func (s *Sidecar) judgeKept(ctx context.Context, t *readToken) error {
 	if t.verified == nil {
 		return nil
 	}
-	return s.Realms.VerifyAgain(ctx, t.verified)
+	return s.cfg.Realms.VerifyAgain(ctx, t.verified)
 }
 
 // readAnew tells the agent of a verified token. One that is kept need not be
@@ -66,11 +66,11 @@ func (s *Sidecar) judgeKept(ctx context.Context, t *readToken) error {
 func (s *Sidecar) readAnew(ctx context.Context, raw string) (*readToken, error) {
 	t := &readToken{}
 	var err error
-	if s.Realms == nil {
+	if s.cfg.Realms == nil {
 		t.Token, err = events.ParseToken(raw)
-	} else if t.verified, err = s.Realms.Verify(ctx, raw); err == nil {
+	} else if t.verified, err = s.cfg.Realms.Verify(ctx, raw); err == nil {
 		t.Token, t.Claims = t.verified.Token, t.verified.Claims
-		s.Agent.Observe(t.Token)
+		s.cfg.Agent.Observe(t.Token)
 	}
 	if err != nil {
 		return nil, err

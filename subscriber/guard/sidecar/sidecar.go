@@ -11,7 +11,7 @@ import (
 
 // Sidecar is the agent's HTTP side, a handler. It is safe for concurrent use.
 type Sidecar struct {
-	Config  // validated
+	cfg     Config // validated
 	log     *slog.Logger
 	guard   *guard.Guard
 	metrics *metrics
@@ -26,7 +26,7 @@ func New(c Config) (*Sidecar, error) {
 	if err := c.validate(); err != nil {
 		return nil, err
 	}
-	s := &Sidecar{Config: c, log: c.logger(), cache: newTokenCache(c.cacheTokens())}
+	s := &Sidecar{cfg: c, log: c.logger(), cache: newTokenCache(c.cacheTokens())}
 	s.metrics = newMetrics(c.Agent, c.version(), s.cache)
 	s.modeHeader = []string{s.mode()}
 	opts := []guard.Option{guard.Realm(c.challengeRealm()), guard.ReadBy(s.admittedBy)}
@@ -68,8 +68,14 @@ func (s *Sidecar) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	s.mux.ServeHTTP(w, r)
 }
 
+// Realm is the realm that challenges name.
+func (s *Sidecar) Realm() string { return s.guard.Realm() }
+
+// Ready tells whether the agent holds a set that was complete once.
+func (s *Sidecar) Ready() bool { return s.cfg.Agent.Ready() }
+
 func (s *Sidecar) mode() string {
-	if s.Realms == nil {
+	if s.cfg.Realms == nil {
 		return "revocation-only"
 	}
 	return "verifying"

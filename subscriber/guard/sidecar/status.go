@@ -27,13 +27,13 @@ type statusJSON struct {
 }
 
 func (s *Sidecar) status(w http.ResponseWriter, _ *http.Request) {
-	out := statusJSON{Status: s.Agent.Status(), Ready: s.Agent.Ready(), Recovered: s.Agent.Recovered(), Mode: s.mode()}
-	if d := s.Agent.Staleness(); d != unknownStaleness {
+	out := statusJSON{Status: s.cfg.Agent.Status(), Ready: s.cfg.Agent.Ready(), Recovered: s.cfg.Agent.Recovered(), Mode: s.mode()}
+	if d := s.cfg.Agent.Staleness(); d != unknownStaleness {
 		ms := d.Milliseconds()
 		out.StalenessMS = &ms
 	}
 	select {
-	case <-s.Agent.Synced():
+	case <-s.cfg.Agent.Synced():
 		out.Synced = true
 	default:
 	}
@@ -49,9 +49,9 @@ func (s *Sidecar) health(w http.ResponseWriter, _ *http.Request) {
 // ready tells whether the agent holds a set that was complete once: NATS being
 // away must not take every service out of its load balancer. ?fresh asks for more.
 func (s *Sidecar) ready(w http.ResponseWriter, r *http.Request) {
-	state := s.Agent.State()
+	state := s.cfg.Agent.State()
 	switch {
-	case !s.Agent.Ready():
+	case !s.cfg.Agent.Ready():
 		writeText(w, http.StatusServiceUnavailable, "not ready: "+string(state))
 	case r.URL.Query().Has("fresh") && state != events.Fresh:
 		writeText(w, http.StatusServiceUnavailable, "not fresh: "+string(state))

@@ -29,7 +29,7 @@ func (s *Sidecar) watch(w http.ResponseWriter, r *http.Request) {
 	if r.Method == http.MethodHead {
 		return // there is nothing that a stream could say
 	}
-	watch := s.Agent.Watch()
+	watch := s.cfg.Agent.Watch()
 	defer watch.Close()
 	s.metrics.watchers.Inc()
 	defer s.metrics.watchers.Dec()
@@ -37,7 +37,7 @@ func (s *Sidecar) watch(w http.ResponseWriter, r *http.Request) {
 	if out.comment("watching") != nil {
 		return
 	}
-	heartbeat := time.NewTicker(s.watchHeartbeat())
+	heartbeat := time.NewTicker(s.cfg.watchHeartbeat())
 	defer heartbeat.Stop()
 	for {
 		var err error

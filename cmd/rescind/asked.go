@@ -1,0 +1,78 @@
+package main
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"net"
+	"time"
+
+	"github.com/rescind/rescind/subscriber/grpcguard/extauthz"
+	"github.com/rescind/rescind/subscriber/guard/sidecar"
+)
+
+// askedFlags are the flags of up and agent about what proxies ask.
+type askedFlags struct {
+	GRPCListen     string        `name:"grpc-listen" help:"Where Envoy asks the agent over gRPC (ext_authz v3, health); unix:/path for a socket." placeholder:"HOST:PORT"`
+	MaxStaleness   time.Duration `help:"Refuse (503) when the agent knows less than that; 0 decides from what is known." default:"0s"`
+	AllowAnonymous bool          `help:"Let requests pass that show no token: nothing at all, or Basic."`
+	PreflightFrom  string        `help:"Let browsers' preflight requests pass, which show no token. Where the proxy says the request's method: a header that it always sets, such as X-Original-Method, or \"method\" if it asks with that one." placeholder:"HEADER|method"`
+}
+
+func (f *askedFlags) validate() error {
+	err := errors.Join(notNegative("--max-staleness", f.MaxStaleness), checkPreflightFrom(f.PreflightFrom))
+	if f.GRPCListen != "" {
+		err = errors.Join(err, checkListen("--grpc-listen", f.GRPCListen))
+	}
+	return err
+}
+
+// sidecar gives c what the flags say.
+func (f *askedFlags) sidecar(c sidecar.Config) sidecar.Config {
+	c.MaxStaleness, c.AllowAnonymous, c.PreflightFrom = f.MaxStaleness, f.AllowAnonymous, f.PreflightFrom
+	return c
+}
+
+// envoyListener is where Envoy asks; without a listener it is nowhere.
+type envoyListener struct {
+	listener net.Listener
+	tls      *tls.Config
+}
+
+func (f *askedFlags) listen(secure *tls.Config) (*envoyListener, error) {
+	if f.GRPCListen == "" {
+		return &envoyListener{}, nil
+	}
+	l, err := openListener(f.GRPCListen)
+	if err != nil {
+		return nil, fmt.Errorf("gRPC: %w", err)
+	}
+	return &envoyListener{l, secure}, nil
+}
+
+// address is "" for nowhere.
+func (e *envoyListener) address() string {
+	switch {
+	case e.listener == nil:
+		return ""
+	case e.listener.Addr().Network() == "unix":
+		return "unix:" + e.listener.Addr().String()
+	default:
+		return e.listener.Addr().String()
+	}
+}
+
+// serving is what runs beside the sidecar; nil for nowhere.
+func (e *envoyListener) serving(s *sidecar.Sidecar) func(context.Context) error {
+	if e.listener == nil {
+		return nil
+	}
+	return func(ctx context.Context) error { return extauthz.New(s).Serve(ctx, e.listener, e.tls) }
+}
+
+func (e *envoyListener) Close() {
+	if e.listener != nil {
+		_ = e.listener.Close() // serving has closed it, if it ran
+	}
+}

@@ -1,0 +1,128 @@
+package extauthz
+
+import (
+	"context"
+	"maps"
+	"net/http"
+	"slices"
+
+	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
+	authv3 "github.com/envoyproxy/go-control-plane/envoy/service/auth/v3"
+	typev3 "github.com/envoyproxy/go-control-plane/envoy/type/v3"
+	rpc "google.golang.org/genproto/googleapis/rpc/status"
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/codes"
+	healthpb "google.golang.org/grpc/health/grpc_health_v1"
+	"google.golang.org/protobuf/types/known/structpb"
+
+	"github.com/rescind/rescind/subscriber/guard/sidecar"
+)
+
+// Server answers Envoy. It is safe for concurrent use.
+type Server struct {
+	authv3.UnimplementedAuthorizationServer
+
+	sidecar  *sidecar.Sidecar
+	passes   map[sidecar.RevocationStatus]*authv3.CheckResponse // never changed
+	metadata map[sidecar.RevocationStatus]*structpb.Struct
+}
+
+var _ authv3.AuthorizationServer = (*Server)(nil)
+
+// New makes a server that decides by the sidecar.
+func New(s *sidecar.Sidecar) *Server {
+	out := &Server{sidecar: s, passes: map[sidecar.RevocationStatus]*authv3.CheckResponse{},
+		metadata: map[sidecar.RevocationStatus]*structpb.Struct{}}
+	for _, status := range sidecar.RevocationStatuses {
+		out.metadata[status] = &structpb.Struct{Fields: map[string]*structpb.Value{"revocation_status": structpb.NewStringValue(string(status))}}
+		out.passes[status] = &authv3.CheckResponse{
+			// Without a status the request would pass all the same: it is said.
+			Status: &rpc.Status{Code: int32(codes.OK)},
+			HttpResponse: &authv3.CheckResponse_OkResponse{OkResponse: &authv3.OkHttpResponse{
+				Headers: []*corev3.HeaderValueOption{header(sidecar.HeaderStatus, string(status))}}},
+			DynamicMetadata: out.metadata[status],
+		}
+	}
+	return out
+}
+
+// Register registers the server and its health service.
+func (s *Server) Register(r grpc.ServiceRegistrar) {
+	authv3.RegisterAuthorizationServer(r, s)
+	healthpb.RegisterHealthServer(r, health{sidecar: s.sidecar})
+}
+
+// Check decides on a request. It never gives an error.
+func (s *Server) Check(ctx context.Context, r *authv3.CheckRequest) (*authv3.CheckResponse, error) {
+	asked := r.GetAttributes().GetRequest().GetHttp()
+	v := s.sidecar.Decide(ctx, asked.GetMethod(), headers(asked))
+	if v.Admitted {
+		return s.passes[v.Status], nil
+	}
+	return s.denied(v), nil
+}
+
+// headers are those of a request, under canonical keys. Envoy sends them merged or raw;
+// whatever is in either counts.
+func headers(r *authv3.AttributeContext_HttpRequest) http.Header {
+	h := http.Header{}
+	for key, value := range r.GetHeaders() {
+		h.Add(key, value)
+	}
+	for _, raw := range r.GetHeaderMap().GetHeaders() {
+		if len(raw.RawValue) > 0 {
+			h.Add(raw.Key, string(raw.RawValue))
+			continue
+		}
+		h.Add(raw.Key, raw.Value)
+	}
+	return h
+}
+
+func (s *Server) denied(v sidecar.Verdict) *authv3.CheckResponse {
+	answer, body := v.Refusal.Answer(s.sidecar.Realm())
+	answer.Set(sidecar.HeaderStatus, string(v.Status))
+	out := &authv3.DeniedHttpResponse{Status: &typev3.HttpStatus{Code: typev3.StatusCode(v.Refusal.Status)}, Body: string(body)}
+	for _, name := range slices.Sorted(maps.Keys(answer)) {
+		out.Headers = append(out.Headers, header(name, answer.Get(name)))
+	}
+	return &authv3.CheckResponse{
+		Status:          &rpc.Status{Code: int32(code(v.Refusal.Status)), Message: v.Refusal.Code},
+		HttpResponse:    &authv3.CheckResponse_DeniedResponse{DeniedResponse: out},
+		DynamicMetadata: s.metadata[v.Status],
+	}
+}
+
+// code is never OK, which would let the request pass.
+func code(status int) codes.Code {
+	switch status {
+	case http.StatusUnauthorized:
+		return codes.Unauthenticated
+	case http.StatusServiceUnavailable:
+		return codes.Unavailable
+	default:
+		return codes.PermissionDenied
+	}
+}
+
+// header replaces what a client, or somebody between, has sent under the name: what
+// Envoy does unasked is to append.
+func header(name, value string) *corev3.HeaderValueOption {
+	return &corev3.HeaderValueOption{Header: &corev3.HeaderValue{Key: name, Value: value},
+		AppendAction: corev3.HeaderValueOption_OVERWRITE_IF_EXISTS_OR_ADD}
+}
+
+// health is the readiness of the agent.
+type health struct {
+	healthpb.UnimplementedHealthServer
+	sidecar *sidecar.Sidecar
+}
+
+// Check answers for every service alike: there is one thing to be ready for.
+func (h health) Check(context.Context, *healthpb.HealthCheckRequest) (*healthpb.HealthCheckResponse, error) {
+	status := healthpb.HealthCheckResponse_NOT_SERVING
+	if h.sidecar.Ready() {
+		status = healthpb.HealthCheckResponse_SERVING
+	}
+	return &healthpb.HealthCheckResponse{Status: status}, nil
+}
