@@ -67,21 +67,21 @@ func (c JWT) Verify() (Verify, error) {
 func (c JWT) validate() error {
 	switch {
 	case c.Keys == nil:
-		return errors.New("Keys is nil")
+		return errors.New("no Keys")
 	case len(c.Methods) == 0:
-		return errors.New("Methods is empty: a token could choose how it is verified")
+		return errors.New("no Methods: a token could choose how it is verified")
 	case len(c.Issuers) == 0:
-		return errors.New("Issuers is empty")
+		return errors.New("no Issuers")
 	case len(c.Audiences) == 0:
-		return errors.New("Audiences is empty: tokens for other services would be taken")
+		return errors.New("no Audiences: tokens for other services would be taken")
 	case slices.Contains(c.Issuers, "") || slices.Contains(c.Audiences, ""):
-		return errors.New("Issuers or Audiences has an empty one")
+		return errors.New("an empty one among Issuers or Audiences")
 	case c.Leeway < 0:
-		return errors.New("Leeway is negative")
+		return errors.New("negative Leeway")
 	}
 	for _, m := range c.Methods {
 		if m == jwt.SigningMethodNone.Alg() || jwt.GetSigningMethod(m) == nil {
-			return fmt.Errorf("Methods: %q is not a method of golang-jwt that signs", m)
+			return fmt.Errorf("%q among Methods is not one of golang-jwt that signs", m)
 		}
 	}
 	return nil
