@@ -62,7 +62,7 @@ func TestOnlyTheirPackagesImportHeavyDependencies(t *testing.T) {
 		{"github.com/coder/websocket", nil, []string{"subscriber/guard"}},
 		{"go.etcd.io/bbolt", []string{"internal/denylist", "publisher/ledger"}, nil},
 		{"google.golang.org/grpc", []string{"subscriber/grpcguard"}, nil},
-		{"github.com/envoyproxy/go-control-plane", []string{"subscriber/grpcguard/extauthz"}, nil},
+		{"github.com/envoyproxy/go-control-plane", []string{"subscriber/grpcguard/extauthz"}, []string{"subscriber/grpcguard"}},
 		{"github.com/alecthomas/kong", []string{"cmd/rescind"}, nil},
 		{"github.com/schollz/progressbar", []string{"cmd/rescind"}, nil},
 		{"github.com/HdrHistogram", []string{"cmd/rescind"}, nil},

@@ -78,7 +78,12 @@ func (s *site) echoService() *grpc.ServiceDesc {
 func start(t *testing.T, opts ...guard.Option) *site {
 	t.Helper()
 	f := guardtest.Start(t)
-	s := &site{Fleet: f, agent: f.Fresh(t), closed: make(chan error, 100)}
+	return serveEcho(t, f, f.Fresh(t), opts...)
+}
+
+func serveEcho(t *testing.T, f *guardtest.Fleet, a *subscriber.Agent, opts ...guard.Option) *site {
+	t.Helper()
+	s := &site{Fleet: f, agent: a, closed: make(chan error, 1000)}
 	var err error
 	if s.guard, err = grpcguard.New(s.agent, f.Verify, opts...); err != nil {
 		t.Fatal(err)

@@ -18,6 +18,7 @@ import (
 	"github.com/rescind/rescind/events"
 	"github.com/rescind/rescind/internal/bus/bustest"
 	"github.com/rescind/rescind/internal/realm"
+	"github.com/rescind/rescind/internal/tokentest"
 	"github.com/rescind/rescind/subscriber"
 	"github.com/rescind/rescind/subscriber/guard"
 	"github.com/rescind/rescind/subscriber/internal/guardtest"
@@ -124,7 +125,7 @@ func TestOnlyOneWellFormedTokenIsRead(t *testing.T) {
 func TestRevokedTokenIsRefusedWhateverItsSignatureLooksLike(t *testing.T) {
 	f := guardtest.Start(t)
 	h := guard.Middleware(f.Fresh(t), f.Verify)
-	for _, alg := range guardtest.Algorithms {
+	for _, alg := range tokentest.Algorithms {
 		t.Run(alg, func(t *testing.T) {
 			raw := f.Token(t, realm.TokenRequest{User: "ann", Alg: alg})
 			other := f.Token(t, realm.TokenRequest{User: "ann", Alg: alg})
@@ -135,7 +136,7 @@ func TestRevokedTokenIsRefusedWhateverItsSignatureLooksLike(t *testing.T) {
 			bustest.Eventually(t, "the token is refused", func() bool {
 				return serve(h, "/", "Bearer "+raw) == invalid("revoked")
 			})
-			for name, v := range guardtest.Variants(t, alg, raw) {
+			for name, v := range tokentest.Variants(t, alg, raw) {
 				if got := serve(h, "/", "Bearer "+v); got.Status == passed.Status {
 					t.Errorf("%s: passed", name)
 				}
@@ -151,7 +152,7 @@ func TestEquivalentSignatureIsTheSameToken(t *testing.T) {
 	f := guardtest.Start(t)
 	h := guard.Middleware(f.Fresh(t), f.Verify)
 	raw := f.Token(t, realm.TokenRequest{User: "ann", Alg: "ES256"})
-	twin := guardtest.Variants(t, "ES256", raw)["n-s"]
+	twin := tokentest.Variants(t, "ES256", raw)["n-s"]
 	if got := serve(h, "/", "Bearer "+twin); got != passed {
 		t.Fatalf("the twin does not verify: %+v", got)
 	}

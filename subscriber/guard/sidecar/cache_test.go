@@ -14,6 +14,7 @@ import (
 
 	"github.com/rescind/rescind/internal/bus/bustest"
 	"github.com/rescind/rescind/internal/realm"
+	"github.com/rescind/rescind/internal/tokentest"
 	"github.com/rescind/rescind/subscriber"
 	"github.com/rescind/rescind/subscriber/guard/sidecar"
 	"github.com/rescind/rescind/subscriber/internal/guardtest"
@@ -41,7 +42,7 @@ func TestTokenRevokedAfterItWasKeptIsRefusedAtOnce(t *testing.T) {
 	f := guardtest.Start(t)
 	agent := f.Fresh(t)
 	for mode, s := range map[string]*site{"verifying": serve(t, f, agent), "revocation-only": serve(t, f, agent, revocationOnly)} {
-		for _, alg := range guardtest.Algorithms {
+		for _, alg := range tokentest.Algorithms {
 			t.Run(mode+" "+alg, func(t *testing.T) {
 				user := mode + alg
 				one, other := f.Token(t, realm.TokenRequest{User: user, Alg: alg}), f.Token(t, realm.TokenRequest{User: user, Alg: alg})
@@ -125,7 +126,7 @@ func TestWhatIsKeptOfATokenIsOfItsExactBytes(t *testing.T) {
 	s := start(t)
 	raw := s.Token(t, realm.TokenRequest{User: "ann", Alg: "ES256"})
 	s.mustKeep(raw)
-	variants := guardtest.Variants(t, "ES256", raw)
+	variants := tokentest.Variants(t, "ES256", raw)
 	twin := variants["n-s"]
 	for name, v := range variants {
 		if name == "n-s" || name == "line break" || name == "blank" {

@@ -13,6 +13,7 @@ import (
 
 	"github.com/rescind/rescind/internal/bus/bustest"
 	"github.com/rescind/rescind/internal/realm"
+	"github.com/rescind/rescind/internal/tokentest"
 	"github.com/rescind/rescind/subscriber/guard/sidecar"
 	"github.com/rescind/rescind/subscriber/internal/guardtest"
 )
@@ -111,7 +112,7 @@ func TestCheckRefuses(t *testing.T) {
 
 func TestRevokedTokenIsRefusedAtEveryDoorWhateverItsSignature(t *testing.T) {
 	s := start(t)
-	for _, alg := range guardtest.Algorithms {
+	for _, alg := range tokentest.Algorithms {
 		t.Run(alg, func(t *testing.T) {
 			raw := s.Token(t, realm.TokenRequest{User: "ann", Alg: alg})
 			other := s.Token(t, realm.TokenRequest{User: "ann", Alg: alg})
@@ -120,7 +121,7 @@ func TestRevokedTokenIsRefusedAtEveryDoorWhateverItsSignature(t *testing.T) {
 			}
 			s.RevokeToken(t, raw)
 			bustest.Eventually(t, "the token is refused", func() bool { return verdictOf(s.check(raw)) == wasRevoked })
-			for name, v := range guardtest.Variants(t, alg, raw) {
+			for name, v := range tokentest.Variants(t, alg, raw) {
 				// A line break cannot stand in a header, and a server trims blanks.
 				if name != "line break" && name != "blank" {
 					if got := s.check(v); got.Status != 401 {

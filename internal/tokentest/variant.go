@@ -1,4 +1,4 @@
-package guardtest
+package tokentest
 
 import (
 	"crypto/elliptic"
