@@ -41,11 +41,11 @@ func TestMain(m *testing.M) {
 	os.Exit(code)
 }
 
-// process is a running rescind.
+// process is a running program, rescind most of the time.
 type process struct {
 	t    *testing.T
 	cmd  *exec.Cmd
-	args []string
+	args []string // with the program's name
 	done chan struct{}
 
 	mu  sync.Mutex
@@ -55,8 +55,14 @@ type process struct {
 // start runs rescind and stops it when the test ends.
 func start(t *testing.T, args ...string) *process {
 	t.Helper()
-	p := &process{t: t, args: args, done: make(chan struct{})}
-	p.cmd = exec.Command(binary, args...)
+	return startProgram(t, binary, args...)
+}
+
+// startProgram runs a program and stops it when the test ends.
+func startProgram(t *testing.T, name string, args ...string) *process {
+	t.Helper()
+	p := &process{t: t, args: append([]string{filepath.Base(name)}, args...), done: make(chan struct{})}
+	p.cmd = exec.Command(name, args...)
 	p.cmd.Env = environment()
 	stdout, err := p.cmd.StdoutPipe()
 	if err != nil {
@@ -80,7 +86,7 @@ func start(t *testing.T, args ...string) *process {
 	t.Cleanup(func() {
 		p.stop()
 		if t.Failed() {
-			t.Logf("rescind %s:\n%s", strings.Join(p.args, " "), p.output())
+			t.Logf("%s:\n%s", p, p.output())
 		}
 	})
 	return p
@@ -117,10 +123,10 @@ func (p *process) find(pattern string) string {
 	p.t.Helper()
 	re := regexp.MustCompile(pattern)
 	var found string
-	eventually(p.t, 30*time.Second, "output of "+p.args[0]+" has "+pattern, func() bool {
+	eventually(p.t, 30*time.Second, fmt.Sprintf("output of %s has %s", p, pattern), func() bool {
 		select {
 		case <-p.done:
-			p.t.Fatalf("rescind %s ended:\n%s", strings.Join(p.args, " "), p.output())
+			p.t.Fatalf("%s ended:\n%s", p, p.output())
 		default:
 		}
 		m := re.FindStringSubmatch(p.output())
@@ -138,6 +144,8 @@ func (p *process) signal(s syscall.Signal) {
 		p.t.Fatal(err)
 	}
 }
+
+func (p *process) String() string { return strings.Join(p.args, " ") }
 
 // kill ends the process as a crash does.
 func (p *process) kill() {
@@ -157,7 +165,7 @@ func (p *process) stop() {
 	select {
 	case <-p.done:
 	case <-time.After(15 * time.Second):
-		p.t.Errorf("rescind %s did not stop", strings.Join(p.args, " "))
+		p.t.Errorf("%s did not stop", p)
 		_ = p.cmd.Process.Kill()
 		<-p.done
 	}
