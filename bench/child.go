@@ -17,7 +17,7 @@ import (
 // children are what the bench runs in processes of their own, so that nothing
 // else counts: it starts itself with the name and arguments.
 var children = map[string]func(ctx context.Context, args []string) error{
-	"agent": agentChild, "map": mapChild, "nats": natsChild, "open": openChild, "server": serverChild,
+	"agent": agentChild, "map": mapChild, "nats": natsChild, "open": openChild, "server": serverChild, "ways-out": waysOutChild,
 }
 
 // childArg is the first argument of such a process.

@@ -29,11 +29,11 @@ func (c *Config) build(ctx context.Context, name string) (string, error) {
 	in, pkg := ".", module+"/bench/cmd/"+name
 	if name == "rescind" {
 		// The module's own go.mod says what its program is built with.
-		out, err := exec.CommandContext(ctx, "go", "list", "-m", "-f", "{{.Dir}}", module).Output()
+		dir, err := moduleDir(ctx)
 		if err != nil {
-			return "", fmt.Errorf("finding %s: %w", module, err)
+			return "", err
 		}
-		in, pkg = strings.TrimSpace(string(out)), "./cmd/rescind"
+		in, pkg = dir, "./cmd/rescind"
 	}
 	cmd := exec.CommandContext(ctx, "go", "build", "-o", path, pkg)
 	cmd.Dir = in
@@ -42,6 +42,15 @@ func (c *Config) build(ctx context.Context, name string) (string, error) {
 		return "", fmt.Errorf("building %s: %w: %s", name, err, out)
 	}
 	return path, nil
+}
+
+// moduleDir is where rescind's source is.
+func moduleDir(ctx context.Context) (string, error) {
+	out, err := exec.CommandContext(ctx, "go", "list", "-m", "-f", "{{.Dir}}", module).Output()
+	if err != nil {
+		return "", fmt.Errorf("finding %s: %w", module, err)
+	}
+	return strings.TrimSpace(string(out)), nil
 }
 
 // deployment is NATS with the streams and a publisher that beats once a second,

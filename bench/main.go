@@ -23,6 +23,7 @@ var measurements = []measurement{
 	{"idle_agent", []string{"go"}, idleAgent},
 	{"idle_server", []string{"go"}, idleServer},
 	{"sidecar", []string{"go", "wrk"}, sidecars},
+	{"ways_out", []string{"go", "wrk", "nginx"}, waysOut},
 	{"propagation", []string{"redis-server"}, measurePropagation},
 	{"accept", nil, measureAccept},
 	{"storm", nil, measureStorm},
@@ -106,7 +107,7 @@ func (o *options) selected() ([]measurement, error) {
 	for _, m := range chosen {
 		for _, program := range m.needs {
 			if _, err := exec.LookPath(program); err != nil {
-				return nil, fmt.Errorf("%s needs %s: apt-get install redis-server wrk", m.name, program)
+				return nil, fmt.Errorf("%s needs %s: apt-get install redis-server wrk nginx-core", m.name, program)
 			}
 		}
 	}

@@ -7,6 +7,7 @@ import (
 	"net"
 	"net/http"
 	"path/filepath"
+	"slices"
 	"time"
 
 	"github.com/nats-io/nats.go"
@@ -66,8 +67,8 @@ func sidecars(ctx context.Context, c *Config) (rows []Row, err error) {
 	}
 	for _, mode := range sidecarModes {
 		for _, connections := range pick(c, []int{1, 16, 64}, []int{1, 16, 64}, []int{2}) {
-			s := sampler{rounds: pick(c, 6, 4, 1), connections: connections}
-			row, err := s.row(ctx, mode+", tcp", func(ctx context.Context, what string) (load, error) {
+			s := sampler{row: "sidecar", rounds: pick(c, 6, 4, 1), connections: connections, must: AtLeast, target: sidecarTarget}
+			row, err := s.measure(ctx, mode+", tcp", func(ctx context.Context, what string) (load, error) {
 				return tcp.run(ctx, at[orNoCheck(what, mode)].TCP, connections)
 			})
 			if err != nil {
@@ -75,7 +76,7 @@ func sidecars(ctx context.Context, c *Config) (rows []Row, err error) {
 			}
 			rows = append(rows, row)
 			s.rounds = pick(c, 12, 16, 1) // of a shorter run
-			row, err = s.row(ctx, mode+", unix socket", func(ctx context.Context, what string) (load, error) {
+			row, err = s.measure(ctx, mode+", unix socket", func(ctx context.Context, what string) (load, error) {
 				return unix.run(ctx, at[orNoCheck(what, mode)].Unix, connections)
 			})
 			if err != nil {
@@ -101,18 +102,25 @@ type load struct {
 	failed    int
 }
 
-// sampler runs the load against both servers in turn, as often the one first as the
-// other.
-type sampler struct{ rounds, connections int }
+// sampler runs the load against the same servers in turn, as often the one first as the
+// other: with the check, without it, and those that stand beside.
+type sampler struct {
+	row                 string
+	rounds, connections int
+	beside              []string
+	must                Must
+	target              float64
+}
 
-func (s *sampler) row(ctx context.Context, kase string, run func(ctx context.Context, what string) (load, error)) (Row, error) {
+func (s *sampler) measure(ctx context.Context, kase string, run func(ctx context.Context, what string) (load, error)) (Row, error) {
 	samples := map[string][]load{}
 	var ratios []float64
+	whats := append([]string{"check", noCheck}, s.beside...)
 	for round := range s.rounds {
-		var of [2]load
+		of := make([]load, len(whats))
 		for i := range of {
-			i = (i + round) % 2
-			what := []string{"check", noCheck}[i]
+			i = (i + round) % len(of)
+			what := whats[i]
 			l, err := run(ctx, what)
 			if err == nil && l.failed > 0 {
 				err = fmt.Errorf("%d requests were not answered with 200", l.failed)
@@ -127,9 +135,16 @@ func (s *sampler) row(ctx context.Context, kase string, run func(ctx context.Con
 	}
 	rate := func(l load) float64 { return l.perSecond }
 	p99 := func(l load) float64 { return float64(l.p99.Microseconds()) }
-	return Row{Row: "sidecar", Case: kase, N: s.connections, Unit: "req/s", Rescind: medianOf(samples["check"], rate),
-		Limit: medianOf(samples[noCheck], rate), LimitName: noCheck, Ratio: median(ratios), Of: noCheck, Must: AtLeast, Target: sidecarTarget,
-		Detail: map[string]float64{"p99_us": medianOf(samples["check"], p99), "p99_us_no_check": medianOf(samples[noCheck], p99)}}, nil
+	row := Row{Row: s.row, Case: kase, N: s.connections, Unit: "req/s", Rescind: medianOf(samples["check"], rate),
+		Limit: medianOf(samples[noCheck], rate), LimitName: noCheck, Ratio: median(ratios), Of: noCheck, Must: s.must, Target: s.target,
+		Detail: map[string]float64{"p99_us": medianOf(samples["check"], p99), "p99_us_no_check": medianOf(samples[noCheck], p99)}}
+	for _, what := range s.beside {
+		if row.Peers == nil {
+			row.Peers = map[string]float64{}
+		}
+		row.Peers[what], row.Detail["p99_us_"+what] = medianOf(samples[what], rate), medianOf(samples[what], p99)
+	}
+	return row, nil
 }
 
 // tokens are signed by the deployment's development realm.
@@ -153,31 +168,16 @@ func (d *deployment) tokens(n int) ([]string, error) {
 // serverChild serves /check in both modes, and a handler that only answers.
 func serverChild(ctx context.Context, args []string) error {
 	url, keys, realmsDir, dir := args[0], args[1], args[2], args[3]
-	nc, err := nats.Connect(url, nats.MaxReconnects(-1))
+	a, err := openStanding(ctx, url, keys, realmsDir, dir)
 	if err != nil {
 		return err
 	}
-	defer nc.Close()
-	agent, err := subscriber.Open(ctx, nc, subscriber.Config{Service: "bench", Dir: dir, Keys: subscriber.KeysFile(keys)})
+	defer a.Close()
+	revocationOnly, err := sidecar.New(sidecar.Config{Agent: a.agent})
 	if err != nil {
 		return err
 	}
-	defer agent.Close()
-	<-agent.Synced()
-	dev, err := realm.OpenDev(realmsDir)
-	if err != nil {
-		return err
-	}
-	realms, err := realm.New(dev.Configs(), realm.Options{})
-	if err != nil {
-		return err
-	}
-	defer realms.Close()
-	revocationOnly, err := sidecar.New(sidecar.Config{Agent: agent})
-	if err != nil {
-		return err
-	}
-	verifying, err := sidecar.New(sidecar.Config{Agent: agent, Realms: realms})
+	verifying, err := sidecar.New(sidecar.Config{Agent: a.agent, Realms: a.realms})
 	if err != nil {
 		return err
 	}
@@ -191,6 +191,48 @@ func serverChild(ctx context.Context, args []string) error {
 		return err
 	}
 	return stay()
+}
+
+// standing is an agent that is synced, and the realms of a deployment.
+type standing struct {
+	agent  *subscriber.Agent
+	realms *realm.Realms
+	close  []func()
+}
+
+func openStanding(ctx context.Context, url, keys, realmsDir, dir string) (s *standing, err error) {
+	s = &standing{}
+	defer func() {
+		if err != nil {
+			s.Close()
+		}
+	}()
+	nc, err := nats.Connect(url, nats.MaxReconnects(-1))
+	if err != nil {
+		return s, err
+	}
+	s.close = append(s.close, nc.Close)
+	s.agent, err = subscriber.Open(ctx, nc, subscriber.Config{Service: "bench", Dir: dir, Keys: subscriber.KeysFile(keys)})
+	if err != nil {
+		return s, err
+	}
+	s.close = append(s.close, func() { _ = s.agent.Close() }) // the process ends
+	<-s.agent.Synced()
+	dev, err := realm.OpenDev(realmsDir)
+	if err != nil {
+		return s, err
+	}
+	if s.realms, err = realm.New(dev.Configs(), realm.Options{}); err != nil {
+		return s, err
+	}
+	s.close = append(s.close, s.realms.Close)
+	return s, nil
+}
+
+func (s *standing) Close() {
+	for _, f := range slices.Backward(s.close) {
+		f()
+	}
 }
 
 // answer is /check without the check.
