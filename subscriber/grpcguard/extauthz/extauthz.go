@@ -5,6 +5,7 @@ import (
 	"maps"
 	"net/http"
 	"slices"
+	"strings"
 
 	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
 	authv3 "github.com/envoyproxy/go-control-plane/envoy/service/auth/v3"
@@ -62,19 +63,28 @@ func (s *Server) Check(ctx context.Context, r *authv3.CheckRequest) (*authv3.Che
 	return s.denied(v), nil
 }
 
-// headers are those of a request, under canonical keys. Envoy sends them merged or raw;
-// whatever is in either counts.
+// judgedBy are the canonical names of the headers that count.
+var judgedBy = map[string]string{"authorization": "Authorization", "origin": "Origin",
+	"access-control-request-method": "Access-Control-Request-Method"}
+
+// headers are those of a request that count. Envoy sends them merged or raw; whatever is
+// in either is taken.
 func headers(r *authv3.AttributeContext_HttpRequest) http.Header {
 	h := http.Header{}
 	for key, value := range r.GetHeaders() {
-		h.Add(key, value)
+		if canonical, ok := judgedBy[strings.ToLower(key)]; ok {
+			h[canonical] = append(h[canonical], value)
+		}
 	}
 	for _, raw := range r.GetHeaderMap().GetHeaders() {
-		if len(raw.RawValue) > 0 {
-			h.Add(raw.Key, string(raw.RawValue))
-			continue
+		canonical, ok := judgedBy[strings.ToLower(raw.Key)]
+		switch {
+		case !ok:
+		case len(raw.RawValue) > 0:
+			h[canonical] = append(h[canonical], string(raw.RawValue))
+		default:
+			h[canonical] = append(h[canonical], raw.Value)
 		}
-		h.Add(raw.Key, raw.Value)
 	}
 	return h
 }

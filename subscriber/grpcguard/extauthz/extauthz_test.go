@@ -184,6 +184,8 @@ func TestEnvoyIsTold(t *testing.T) {
 	both.HeaderMap = raw("GET", "Authorization", "Bearer "+gone).HeaderMap
 	valued := raw("GET", "x", "y")
 	valued.HeaderMap.Headers = append(valued.HeaderMap.Headers, &corev3.HeaderValue{Key: "authorization", Value: "Bearer " + gone})
+	spelled := merged("GET", "Authorization", "Bearer "+good)
+	spelled.Headers["Authorization"] = "Bearer " + gone
 	for name, c := range map[string]struct {
 		asked *authv3.AttributeContext_HttpRequest
 		want  outcome
@@ -201,6 +203,7 @@ func TestEnvoyIsTold(t *testing.T) {
 		"doubled":                   {merged("GET", "Authorization", "Bearer "+good, "Authorization", "Bearer "+gone), notOne},
 		"doubled, raw":              {raw("GET", "Authorization", "Bearer "+good, "Authorization", "Bearer "+gone), notOne},
 		"merged and raw":            {both, notOne},
+		"two spellings":             {spelled, notOne},
 		"not UTF-8":                 {merged("GET", "Authorization", "Bearer !"+good), notOne}, // Envoy replaces by !
 		"opaque":                    {merged("GET", "Authorization", "Bearer abc"), malformed},
 		"a status of its own":       {merged("GET", "Authorization", "Bearer "+good, "X-Revocation-Status", "fresh"), live},
