@@ -56,10 +56,21 @@ func newSite(t *testing.T) *site {
 			return
 		}
 		w.Header().Set("Content-Type", "application/json")
-		_ = json.NewEncoder(w).Encode(r.Header["X-Revocation-Status"])
+		_ = json.NewEncoder(w).Encode(revocationStatus(r.Header))
 	}))
 	t.Cleanup(s.service.Close)
 	return s
+}
+
+// revocationStatus is what a service finds under the name, if it takes other spellings for
+// the same, as CGI does.
+func revocationStatus(h http.Header) (values []string) {
+	for name := range h {
+		if strings.NewReplacer("_", "-", ".", "-").Replace(strings.ToLower(name)) == "x-revocation-status" {
+			values = append(values, h[name]...)
+		}
+	}
+	return values
 }
 
 // deployed is a file of deploy/ with the addresses of this test in the place of its own.
@@ -230,7 +241,8 @@ func TestProxiesRefuse(t *testing.T) {
 	g := newGateway(t, "--max-staleness", "3s")
 	for _, p := range g.proxies {
 		raw := g.token("ann")
-		bearer := []string{"Authorization", "Bearer " + raw, "X-Revocation-Status", "forged", "x-revocation-status", "live"}
+		bearer := []string{"Authorization", "Bearer " + raw, "X-Revocation-Status", "forged",
+			"x-revocation-status", "live", "X_Revocation_Status", "forged", "X.Revocation.Status", "forged"}
 		g.awaitLive(p, bearer)
 		if got := g.ask(p, http.MethodGet, "/broken", bearer...); got.status != 500 || got.body != "the service's own error" {
 			t.Errorf("%s, the service's own error: %+v", p.name, got)
