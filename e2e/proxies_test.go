@@ -250,6 +250,10 @@ func TestProxiesRefuse(t *testing.T) {
 		if got := g.ask(p, http.MethodGet, "/"); got.status != 401 || got.challenge != `Bearer realm="rescind"` {
 			t.Errorf("%s, no token: %+v", p.name, got)
 		}
+		long := g.issuer.Token(t, "RS256", g.issuer.Claims("ann", map[string]any{"x": strings.Repeat("x", 11<<10)}))
+		if got := g.ask(p, http.MethodGet, "/", "Authorization", "Bearer "+long); got.status != 200 {
+			t.Errorf("%s, a token of %d bytes: %d", p.name, len(long), got.status)
+		}
 		began := time.Now()
 		if status, body := request(t, http.MethodDelete, g.publisher+"/_security/oauth2/token", g.admin, fmt.Sprintf(`{"token":%q}`, raw)); status != 200 {
 			t.Fatalf("DELETE: %d %s", status, body)
