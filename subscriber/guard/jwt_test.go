@@ -17,6 +17,7 @@ import (
 
 	"github.com/rescind/rescind/events"
 	"github.com/rescind/rescind/internal/bus/bustest"
+	"github.com/rescind/rescind/internal/tokentest"
 	"github.com/rescind/rescind/subscriber"
 	"github.com/rescind/rescind/subscriber/guard"
 	"github.com/rescind/rescind/subscriber/internal/guardtest"
@@ -157,6 +158,29 @@ func TestJWTRefuses(t *testing.T) {
 		_, err := newJWTGuard(t, agent, away).AdmitToken(t.Context(), ed(nil))
 		if got := guard.RefusalOf(err).Status; got != 503 {
 			t.Errorf("%d for %v", got, err)
+		}
+	})
+	t.Run("a method that is not allowed, by a key that is there", func(t *testing.T) {
+		one := s.config()
+		one.Methods = []string{"RS256"}
+		g := newJWTGuard(t, agent, one)
+		for m, ok := range map[jwt.SigningMethod]bool{jwt.SigningMethodRS256: true, jwt.SigningMethodES256: false} {
+			if _, err := g.AdmitToken(t.Context(), s.token(t, m, claims(nil))); (err == nil) != ok {
+				t.Errorf("%s: %v", m.Alg(), err)
+			}
+		}
+	})
+	t.Run("another form of a signature, without a guard", func(t *testing.T) {
+		verify, err := s.config().Verify()
+		if err != nil {
+			t.Fatal(err)
+		}
+		raw := ed(nil)
+		if _, err := verify(t.Context(), raw); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := verify(t.Context(), tokentest.Variants(t, "EdDSA", raw)["spare bits"]); err == nil {
+			t.Error("accepted")
 		}
 	})
 	t.Run("an option", func(t *testing.T) {

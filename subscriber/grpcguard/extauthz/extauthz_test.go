@@ -2,8 +2,12 @@ package extauthz_test
 
 import (
 	"context"
+	"crypto/tls"
+	"crypto/x509/pkix"
+	"errors"
 	"net"
 	"net/http"
+	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -13,11 +17,13 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/credentials"
 	"google.golang.org/grpc/credentials/insecure"
 	healthpb "google.golang.org/grpc/health/grpc_health_v1"
 	"google.golang.org/grpc/status"
 
 	"github.com/rescind/rescind/internal/bus/bustest"
+	"github.com/rescind/rescind/internal/certtest"
 	"github.com/rescind/rescind/internal/realm"
 	"github.com/rescind/rescind/subscriber"
 	"github.com/rescind/rescind/subscriber/grpcguard/extauthz"
@@ -49,25 +55,37 @@ func serve(t *testing.T, f *guardtest.Fleet, a *subscriber.Agent, opts ...func(*
 	if err != nil {
 		t.Fatal(err)
 	}
+	conn := dial(t, listen(t, side, nil), insecure.NewCredentials())
+	return &site{f, t, authv3.NewAuthorizationClient(conn), healthpb.NewHealthClient(conn)}
+}
+
+// listen serves until the test ends, and sees that Serve ends well.
+func listen(t *testing.T, side *sidecar.Sidecar, secure *tls.Config) (address string) {
+	t.Helper()
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
 	}
 	ctx, stop := context.WithCancel(context.Background())
 	done := make(chan error, 1)
-	go func() { done <- extauthz.New(side).Serve(ctx, l, nil) }()
+	go func() { done <- extauthz.New(side).Serve(ctx, l, secure) }()
 	t.Cleanup(func() {
 		stop()
 		if err := <-done; err != nil {
 			t.Errorf("Serve: %v", err)
 		}
 	})
-	conn, err := grpc.NewClient("passthrough:///"+l.Addr().String(), grpc.WithTransportCredentials(insecure.NewCredentials()))
+	return l.Addr().String()
+}
+
+func dial(t *testing.T, address string, by credentials.TransportCredentials) *grpc.ClientConn {
+	t.Helper()
+	conn, err := grpc.NewClient("passthrough:///"+address, grpc.WithTransportCredentials(by))
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = conn.Close() })
-	return &site{f, t, authv3.NewAuthorizationClient(conn), healthpb.NewHealthClient(conn)}
+	return conn
 }
 
 // merged is a request as Envoy sends it unless told otherwise: doubled headers are
@@ -186,6 +204,8 @@ func TestEnvoyIsTold(t *testing.T) {
 	valued.HeaderMap.Headers = append(valued.HeaderMap.Headers, &corev3.HeaderValue{Key: "authorization", Value: "Bearer " + gone})
 	spelled := merged("GET", "Authorization", "Bearer "+good)
 	spelled.Headers["Authorization"] = "Bearer " + gone
+	spelledRaw := raw("GET", "Authorization", "Bearer "+good, "Authorization", "Bearer "+gone)
+	spelledRaw.HeaderMap.Headers[1].Key = "Authorization"
 	for name, c := range map[string]struct {
 		asked *authv3.AttributeContext_HttpRequest
 		want  outcome
@@ -204,6 +224,7 @@ func TestEnvoyIsTold(t *testing.T) {
 		"doubled, raw":              {raw("GET", "Authorization", "Bearer "+good, "Authorization", "Bearer "+gone), notOne},
 		"merged and raw":            {both, notOne},
 		"two spellings":             {spelled, notOne},
+		"two spellings, raw":        {spelledRaw, notOne},
 		"not UTF-8":                 {merged("GET", "Authorization", "Bearer !"+good), notOne}, // Envoy replaces by !
 		"opaque":                    {merged("GET", "Authorization", "Bearer abc"), malformed},
 		"a status of its own":       {merged("GET", "Authorization", "Bearer "+good, "X-Revocation-Status", "fresh"), live},
@@ -277,6 +298,46 @@ func TestPreflightPassesWhereAllowed(t *testing.T) {
 	// Here the method is Envoy's word, and nobody else's.
 	if diff := cmp.Diff(noToken, s.check(merged("PUT", browser...))); diff != "" {
 		t.Error(diff)
+	}
+}
+
+func TestServesTLSToThoseWithACertificate(t *testing.T) {
+	dir := t.TempDir()
+	ca, err := certtest.NewCA(dir, "ca")
+	if err != nil {
+		t.Fatal(err)
+	}
+	pair := func(name string) tls.Certificate {
+		err := ca.Sign(name, pkix.Name{CommonName: name})
+		p, loadErr := tls.LoadX509KeyPair(filepath.Join(dir, name+".pem"), filepath.Join(dir, name+".key"))
+		if err := errors.Join(err, loadErr); err != nil {
+			t.Fatal(err)
+		}
+		return p
+	}
+	pool, err := certtest.Pool(filepath.Join(dir, "ca.pem"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	f := guardtest.Start(t)
+	side, err := sidecar.New(sidecar.Config{Agent: f.Fresh(t), Realms: f.Realms})
+	if err != nil {
+		t.Fatal(err)
+	}
+	address := listen(t, side, &tls.Config{Certificates: []tls.Certificate{pair("server")}, ClientCAs: pool, ClientAuth: tls.RequireAndVerifyClientCert})
+	for name, c := range map[string]struct {
+		by   credentials.TransportCredentials
+		want codes.Code
+	}{
+		"a certificate":  {credentials.NewTLS(&tls.Config{RootCAs: pool, ServerName: "localhost", Certificates: []tls.Certificate{pair("envoy")}}), codes.OK},
+		"no certificate": {credentials.NewTLS(&tls.Config{RootCAs: pool, ServerName: "localhost"}), codes.Unavailable},
+		"an unknown CA":  {credentials.NewTLS(&tls.Config{ServerName: "localhost", Certificates: []tls.Certificate{pair("envoy2")}}), codes.Unavailable},
+		"in the clear":   {insecure.NewCredentials(), codes.Unavailable},
+	} {
+		_, err := authv3.NewAuthorizationClient(dial(t, address, c.by)).Check(t.Context(), &authv3.CheckRequest{})
+		if status.Code(err) != c.want {
+			t.Errorf("%s: %v, want %s", name, err, c.want)
+		}
 	}
 }
 
