@@ -32,34 +32,18 @@ type addresses struct{ TCP, Unix string }
 
 // sidecars measures /check beside the same server without the check.
 func sidecars(ctx context.Context, c *Config) (rows []Row, err error) {
-	d, err := deploy(ctx, c)
+	var at map[string]addresses
+	d, err := deployAsked(ctx, c, "server", &at)
 	if err != nil {
 		return nil, err
 	}
 	defer func() { err = errors.Join(err, d.Close()) }()
-	tokens, err := d.tokens(sidecarTokens)
-	if err != nil {
-		return nil, err
-	}
-	dir, err := d.agentDir(c, stock{identities: pick(c, sidecarEntries, sidecarEntries, 1000), perEvent: perEvent})
-	if err != nil {
-		return nil, err
-	}
-	server, err := startChild(ctx, "server", d.url, d.keys(), d.dir, dir)
-	if err != nil {
-		return nil, err
-	}
-	defer func() { err = errors.Join(err, server.Close()) }()
-	var at map[string]addresses
-	if err := server.hear(&at); err != nil {
-		return nil, err
-	}
-	tcp, err := newWrk(d.dir, tokens)
+	tcp, err := newWrk(d.dir, d.tokens)
 	if err != nil {
 		return nil, err
 	}
 	tcp.seconds = pick(c, 3, 1, 1)
-	unix := &unixLoad{tokens: tokens, lasts: pick(c, time.Second, 125*time.Millisecond, 50*time.Millisecond)}
+	unix := &unixLoad{tokens: d.tokens, lasts: pick(c, time.Second, 125*time.Millisecond, 50*time.Millisecond)}
 	for _, to := range at {
 		if _, err := unix.run(ctx, to.Unix, 8); err != nil { // it warms up
 			return nil, err
@@ -86,6 +70,45 @@ func sidecars(ctx context.Context, c *Config) (rows []Row, err error) {
 		}
 	}
 	return rows, nil
+}
+
+// asked is a deployment with a child that answers for tokens.
+type asked struct {
+	*deployment
+	server *process
+	tokens []string
+}
+
+// deployAsked starts them, and reads into at where the child listens.
+func deployAsked(ctx context.Context, c *Config, child string, at any) (a *asked, err error) {
+	d, err := deploy(ctx, c)
+	if err != nil {
+		return nil, err
+	}
+	a = &asked{deployment: d}
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, a.Close())
+		}
+	}()
+	if a.tokens, err = d.signed(sidecarTokens); err != nil {
+		return nil, err
+	}
+	dir, err := d.agentDir(c, stock{identities: pick(c, sidecarEntries, sidecarEntries, 1000), perEvent: perEvent})
+	if err != nil {
+		return nil, err
+	}
+	if a.server, err = startChild(ctx, child, d.url, d.keys(), d.dir, dir); err != nil {
+		return nil, err
+	}
+	return a, a.server.hear(at)
+}
+
+func (a *asked) Close() error {
+	if a.server == nil {
+		return a.deployment.Close()
+	}
+	return errors.Join(a.server.Close(), a.deployment.Close())
 }
 
 func orNoCheck(what, mode string) string {
@@ -147,8 +170,8 @@ func (s *sampler) measure(ctx context.Context, kase string, run func(ctx context
 	return row, nil
 }
 
-// tokens are signed by the deployment's development realm.
-func (d *deployment) tokens(n int) ([]string, error) {
+// signed are tokens of the deployment's development realm.
+func (d *deployment) signed(n int) ([]string, error) {
 	dev, err := realm.OpenDev(d.dir)
 	if err != nil {
 		return nil, err

@@ -32,39 +32,23 @@ const noAuthRequest = "no_auth_request"
 
 // waysOut measures each way to refuse beside the same path with the check taken out.
 func waysOut(ctx context.Context, c *Config) (rows []Row, err error) {
-	d, err := deploy(ctx, c)
+	var at map[string]string
+	d, err := deployAsked(ctx, c, "ways-out", &at)
 	if err != nil {
 		return nil, err
 	}
 	defer func() { err = errors.Join(err, d.Close()) }()
-	tokens, err := d.tokens(sidecarTokens)
-	if err != nil {
-		return nil, err
-	}
-	dir, err := d.agentDir(c, stock{identities: pick(c, sidecarEntries, sidecarEntries, 1000), perEvent: perEvent})
-	if err != nil {
-		return nil, err
-	}
-	server, err := startChild(ctx, "ways-out", d.url, d.keys(), d.dir, dir)
-	if err != nil {
-		return nil, err
-	}
-	defer func() { err = errors.Join(err, server.Close()) }()
-	var at map[string]string
-	if err := server.hear(&at); err != nil {
-		return nil, err
-	}
 	proxies, err := startNginx(ctx, d.dir, at)
 	if err != nil {
 		return nil, err
 	}
 	defer func() { err = errors.Join(err, proxies.Close()) }()
-	tcp, err := newWrk(d.dir, tokens)
+	tcp, err := newWrk(d.dir, d.tokens)
 	if err != nil {
 		return nil, err
 	}
 	tcp.seconds = pick(c, 2, 1, 1)
-	envoy := &envoyLoad{tokens: tokens, lasts: pick(c, time.Second, 250*time.Millisecond, 50*time.Millisecond)}
+	envoy := &envoyLoad{tokens: d.tokens, lasts: pick(c, time.Second, 250*time.Millisecond, 50*time.Millisecond)}
 	for _, w := range []struct {
 		kase   string
 		beside []string

@@ -70,11 +70,13 @@ func (i *Issuer) Key(t *jwt.Token) (any, error) {
 const Audience = "orders"
 
 // Claims are those of a good token of the user, issued ten seconds ago, so that every
-// cutoff from now on hits it; others are put in their place, or beside.
+// cutoff from now on hits it; others are put in their place, or beside, and nil takes one
+// away.
 func (i *Issuer) Claims(user string, others map[string]any) map[string]any {
 	issued := time.Now().Add(-10 * time.Second).Unix()
 	c := map[string]any{"iss": i.Name, "aud": Audience, "sub": user, "jti": rand.Text(), "iat": issued, "exp": issued + 3600}
 	maps.Copy(c, others)
+	maps.DeleteFunc(c, func(_ string, v any) bool { return v == nil })
 	return c
 }
 

@@ -2,8 +2,6 @@ package guard_test
 
 import (
 	"context"
-	"crypto/ed25519"
-	"crypto/rand"
 	"fmt"
 	"net/http"
 	"net/http/httptest"
@@ -11,10 +9,10 @@ import (
 	"slices"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/golang-jwt/jwt/v5"
 
+	"github.com/rescind/rescind/internal/tokentest"
 	"github.com/rescind/rescind/subscriber"
 	"github.com/rescind/rescind/subscriber/subscribertest"
 )
@@ -22,33 +20,23 @@ import (
 // scene is what runs outside of an example: a fleet, and an issuer with its users.
 type scene struct {
 	*testScene
-	fleet   *subscribertest.Fleet
-	private ed25519.PrivateKey
+	fleet  *subscribertest.Fleet
+	issuer *tokentest.Issuer
 }
 
 // deployment starts a scene, with an agent of the service.
 func deployment() (*subscriber.Agent, *scene) {
-	ts := &testScene{}
-	public, private, err := ed25519.GenerateKey(rand.Reader)
-	if err != nil {
-		panic(err)
-	}
-	keys = func(*jwt.Token) (any, error) { return public, nil }
-	s := &scene{ts, subscribertest.New(ts, "https://idp.example.com"), private}
-	return s.fleet.Agent(ts), s
+	t := &testScene{}
+	s := &scene{t, subscribertest.New(t, "https://idp.example.com"), tokentest.NewIssuer(t, "https://idp.example.com")}
+	keys = s.issuer.Key
+	return s.fleet.Agent(t), s
 }
 
 // keys are those of the scene's issuer, as the service gets them.
 var keys jwt.Keyfunc
 
 func (s *scene) login(user string) string {
-	now := time.Now().Add(-10 * time.Second)
-	raw, err := jwt.NewWithClaims(jwt.SigningMethodEdDSA, jwt.MapClaims{"iss": "https://idp.example.com", "aud": "orders", "sub": user,
-		"iat": now.Unix(), "exp": now.Add(time.Hour).Unix()}).SignedString(s.private)
-	if err != nil {
-		panic(err)
-	}
-	return raw
+	return s.issuer.Token(s, "EdDSA", s.issuer.Claims(user, nil))
 }
 
 // revoke signs a user out of the fleet.

@@ -2,11 +2,6 @@ package guard_test
 
 import (
 	"context"
-	"crypto/ecdsa"
-	"crypto/ed25519"
-	"crypto/elliptic"
-	"crypto/rand"
-	"crypto/rsa"
 	"errors"
 	"fmt"
 	"strings"
@@ -23,57 +18,15 @@ import (
 	"github.com/rescind/rescind/subscriber/internal/guardtest"
 )
 
-// signer signs tokens of an issuer that golang-jwt verifies.
-type signer struct {
-	private map[jwt.SigningMethod]any
-	public  map[string]any // by algorithm
-}
-
-func newSigner(t *testing.T) *signer {
+func newIssuer(t *testing.T) *tokentest.Issuer {
 	t.Helper()
-	edPublic, ed, err := ed25519.GenerateKey(rand.Reader)
-	if err != nil {
-		t.Fatal(err)
-	}
-	ec, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
-	if err != nil {
-		t.Fatal(err)
-	}
-	rs, err := rsa.GenerateKey(rand.Reader, 2048)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return &signer{map[jwt.SigningMethod]any{jwt.SigningMethodEdDSA: ed, jwt.SigningMethodES256: ec, jwt.SigningMethodRS256: rs},
-		map[string]any{"EdDSA": edPublic, "ES256": ec.Public(), "RS256": rs.Public()}}
+	return tokentest.NewIssuer(t, "https://idp.example.com")
 }
 
-func (s *signer) keys(t *jwt.Token) (any, error) { return s.public[t.Method.Alg()], nil }
-
-// claims are those of a good token, with others in their place or, by nil, left out.
-func claims(other jwt.MapClaims) jwt.MapClaims {
-	now := time.Now().Add(-10 * time.Second).Unix()
-	c := jwt.MapClaims{"iss": "https://idp.example.com", "aud": "orders", "sub": "ann", "jti": fmt.Sprint(time.Now().UnixNano()),
-		"iat": now, "exp": now + 300}
-	for name, v := range other {
-		if c[name] = v; v == nil {
-			delete(c, name)
-		}
-	}
-	return c
-}
-
-func (s *signer) token(t *testing.T, m jwt.SigningMethod, c jwt.MapClaims) string {
-	t.Helper()
-	raw, err := jwt.NewWithClaims(m, c).SignedString(s.private[m])
-	if err != nil {
-		t.Fatal(err)
-	}
-	return raw
-}
-
-func (s *signer) config() guard.JWT {
-	return guard.JWT{Keys: s.keys, Methods: []string{"EdDSA", "ES256", "RS256"}, Issuers: []string{"https://idp.example.com", "https://other.example.com"},
-		Audiences: []string{"orders", "bills"}}
+// takes is what takes the issuer's tokens.
+func takes(i *tokentest.Issuer) guard.JWT {
+	return guard.JWT{Keys: i.Key, Methods: tokentest.Algorithms, Issuers: []string{i.Name, "https://other.example.com"},
+		Audiences: []string{tokentest.Audience, "bills"}}
 }
 
 func newJWTGuard(t *testing.T, agent guard.Agent, c guard.JWT) *guard.Guard {
@@ -90,13 +43,13 @@ func newJWTGuard(t *testing.T, agent guard.Agent, c guard.JWT) *guard.Guard {
 }
 
 func TestOneCallParsesVerifiesAndChecks(t *testing.T) {
-	f, s := guardtest.Start(t), newSigner(t)
-	g := newJWTGuard(t, f.Fresh(t), s.config())
-	for m := range s.private {
-		raw := s.token(t, m, claims(nil))
+	f, s := guardtest.Start(t), newIssuer(t)
+	g := newJWTGuard(t, f.Fresh(t), takes(s))
+	for _, alg := range tokentest.Algorithms {
+		raw := s.Token(t, alg, s.Claims("ann", nil))
 		a, err := g.AdmitToken(t.Context(), raw)
 		if err != nil || a.Claims["sub"] != "ann" || a.State != events.Fresh {
-			t.Fatalf("%s: %+v, %v", m.Alg(), a, err)
+			t.Fatalf("%s: %+v, %v", alg, a, err)
 		}
 		f.RevokeToken(t, raw)
 		bustest.Eventually(t, "the token is refused", func() bool {
@@ -112,16 +65,16 @@ func swapped(a, b string) string {
 }
 
 func TestJWTRefuses(t *testing.T) {
-	f, s := guardtest.Start(t), newSigner(t)
+	f, s := guardtest.Start(t), newIssuer(t)
 	agent := f.Fresh(t)
-	g := newJWTGuard(t, agent, s.config())
+	g := newJWTGuard(t, agent, takes(s))
 	now := time.Now()
-	ed := func(other jwt.MapClaims) string { return s.token(t, jwt.SigningMethodEdDSA, claims(other)) }
-	none, err := jwt.NewWithClaims(jwt.SigningMethodNone, claims(nil)).SignedString(jwt.UnsafeAllowNoneSignatureType)
+	ed := func(others map[string]any) string { return s.Token(t, "EdDSA", s.Claims("ann", others)) }
+	none, err := jwt.NewWithClaims(jwt.SigningMethodNone, jwt.MapClaims(s.Claims("ann", nil))).SignedString(jwt.UnsafeAllowNoneSignatureType)
 	if err != nil {
 		t.Fatal(err)
 	}
-	hmac, err := jwt.NewWithClaims(jwt.SigningMethodHS256, claims(nil)).SignedString([]byte("anybody's"))
+	hmac, err := jwt.NewWithClaims(jwt.SigningMethodHS256, jwt.MapClaims(s.Claims("ann", nil))).SignedString([]byte("anybody's"))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -130,18 +83,18 @@ func TestJWTRefuses(t *testing.T) {
 		want error // nil is accepted
 	}{
 		"good":                         {ed(nil), nil},
-		"the other issuer":             {ed(jwt.MapClaims{"iss": "https://other.example.com"}), nil},
-		"the other audience":           {ed(jwt.MapClaims{"aud": []string{"mail", "bills"}}), nil},
-		"issued by a clock ahead":      {ed(jwt.MapClaims{"iat": now.Add(30 * time.Second).Unix()}), nil},
-		"expired within the leeway":    {ed(jwt.MapClaims{"exp": now.Add(-30 * time.Second).Unix()}), nil},
-		"nobody's issuer":              {ed(jwt.MapClaims{"iss": "https://evil.example.com"}), guard.ErrInvalidToken},
-		"no issuer":                    {ed(jwt.MapClaims{"iss": nil}), guard.ErrInvalidToken},
-		"another service's":            {ed(jwt.MapClaims{"aud": "mail"}), guard.ErrInvalidToken},
-		"no audience":                  {ed(jwt.MapClaims{"aud": nil}), guard.ErrInvalidToken},
-		"no end":                       {ed(jwt.MapClaims{"exp": nil}), guard.ErrInvalidToken},
-		"expired":                      {ed(jwt.MapClaims{"exp": now.Add(-time.Hour).Unix()}), jwt.ErrTokenExpired},
-		"issued in the future":         {ed(jwt.MapClaims{"iat": now.Add(10 * time.Minute).Unix(), "exp": now.Add(time.Hour).Unix()}), guard.ErrInvalidToken},
-		"not yet valid":                {ed(jwt.MapClaims{"nbf": now.Add(10 * time.Minute).Unix()}), guard.ErrInvalidToken},
+		"the other issuer":             {ed(map[string]any{"iss": "https://other.example.com"}), nil},
+		"the other audience":           {ed(map[string]any{"aud": []string{"mail", "bills"}}), nil},
+		"issued by a clock ahead":      {ed(map[string]any{"iat": now.Add(30 * time.Second).Unix()}), nil},
+		"expired within the leeway":    {ed(map[string]any{"exp": now.Add(-30 * time.Second).Unix()}), nil},
+		"nobody's issuer":              {ed(map[string]any{"iss": "https://evil.example.com"}), guard.ErrInvalidToken},
+		"no issuer":                    {ed(map[string]any{"iss": nil}), guard.ErrInvalidToken},
+		"another service's":            {ed(map[string]any{"aud": "mail"}), guard.ErrInvalidToken},
+		"no audience":                  {ed(map[string]any{"aud": nil}), guard.ErrInvalidToken},
+		"no end":                       {ed(map[string]any{"exp": nil}), guard.ErrInvalidToken},
+		"expired":                      {ed(map[string]any{"exp": now.Add(-time.Hour).Unix()}), jwt.ErrTokenExpired},
+		"issued in the future":         {ed(map[string]any{"iat": now.Add(10 * time.Minute).Unix(), "exp": now.Add(time.Hour).Unix()}), guard.ErrInvalidToken},
+		"not yet valid":                {ed(map[string]any{"nbf": now.Add(10 * time.Minute).Unix()}), guard.ErrInvalidToken},
 		"unsigned":                     {none, guard.ErrInvalidToken},
 		"an algorithm that is not his": {hmac, guard.ErrInvalidToken},
 		"another token's signature":    {swapped(ed(nil), ed(nil)), guard.ErrInvalidToken},
@@ -153,7 +106,7 @@ func TestJWTRefuses(t *testing.T) {
 		})
 	}
 	t.Run("keys away", func(t *testing.T) {
-		away := s.config()
+		away := takes(s)
 		away.Keys = func(*jwt.Token) (any, error) { return nil, fmt.Errorf("fetching keys: %w", guard.ErrUnavailable) }
 		_, err := newJWTGuard(t, agent, away).AdmitToken(t.Context(), ed(nil))
 		if got := guard.RefusalOf(err).Status; got != 503 {
@@ -161,17 +114,17 @@ func TestJWTRefuses(t *testing.T) {
 		}
 	})
 	t.Run("a method that is not allowed, by a key that is there", func(t *testing.T) {
-		one := s.config()
+		one := takes(s)
 		one.Methods = []string{"RS256"}
 		g := newJWTGuard(t, agent, one)
-		for m, ok := range map[jwt.SigningMethod]bool{jwt.SigningMethodRS256: true, jwt.SigningMethodES256: false} {
-			if _, err := g.AdmitToken(t.Context(), s.token(t, m, claims(nil))); (err == nil) != ok {
-				t.Errorf("%s: %v", m.Alg(), err)
+		for alg, ok := range map[string]bool{"RS256": true, "ES256": false} {
+			if _, err := g.AdmitToken(t.Context(), s.Token(t, alg, s.Claims("ann", nil))); (err == nil) != ok {
+				t.Errorf("%s: %v", alg, err)
 			}
 		}
 	})
 	t.Run("another form of a signature, without a guard", func(t *testing.T) {
-		verify, err := s.config().Verify()
+		verify, err := takes(s).Verify()
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -184,8 +137,8 @@ func TestJWTRefuses(t *testing.T) {
 		}
 	})
 	t.Run("an option", func(t *testing.T) {
-		later := s.config()
-		later.Options = []jwt.ParserOption{jwt.WithTimeFunc(func() time.Time { return now.Add(time.Hour) })}
+		later := takes(s)
+		later.Options = []jwt.ParserOption{jwt.WithTimeFunc(func() time.Time { return now.Add(2 * time.Hour) })}
 		if _, err := newJWTGuard(t, agent, later).AdmitToken(t.Context(), ed(nil)); !errors.Is(err, jwt.ErrTokenExpired) {
 			t.Error(err)
 		}
@@ -215,10 +168,10 @@ func TestJWTThatLetsAnybodyInIsRefused(t *testing.T) {
 
 // The claims that a struct would have taken for others' are not mistaken.
 func TestJWTReadsClaimsByTheirExactNames(t *testing.T) {
-	f, s := guardtest.Start(t), newSigner(t)
-	g := newJWTGuard(t, f.Fresh(t), s.config())
+	f, s := guardtest.Start(t), newIssuer(t)
+	g := newJWTGuard(t, f.Fresh(t), takes(s))
 	future := time.Now().Add(200 * 24 * time.Hour).Unix()
-	raw := s.token(t, jwt.SigningMethodES256, claims(jwt.MapClaims{"Sub": "evil", "ſub": "evil", "IAT": future, "JTI": "other"}))
+	raw := s.Token(t, "ES256", s.Claims("ann", map[string]any{"Sub": "evil", "ſub": "evil", "IAT": future, "JTI": "other"}))
 	a, err := g.AdmitToken(t.Context(), raw)
 	if err != nil || a.Claims["sub"] != "ann" {
 		t.Fatalf("%+v, %v", a, err)
