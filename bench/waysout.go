@@ -248,7 +248,7 @@ func waysOutChild(ctx context.Context, args []string) error {
 		at[name] = addresses.TCP
 	}
 	for name, serve := range map[string]func(net.Listener) error{
-		"envoy check": func(l net.Listener) error { return extauthz.New(side).Serve(ctx, l, nil) },
+		"envoy check": func(l net.Listener) error { return extauthz.New(side, nil).Serve(ctx, l, nil) },
 		"envoy " + noCheck: func(l net.Listener) error {
 			srv := grpc.NewServer()
 			authv3.RegisterAuthorizationServer(srv, unchecked{})

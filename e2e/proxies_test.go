@@ -9,6 +9,7 @@ import (
 	"net/http/httptest"
 	"os"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"syscall"
 	"testing"
@@ -55,6 +56,7 @@ func newSite(t *testing.T) *site {
 			http.Error(w, "the service's own error", http.StatusInternalServerError)
 			return
 		}
+		w.Header().Set("Upgraded", r.Header.Get("Upgrade"))
 		w.Header().Set("Content-Type", "application/json")
 		_ = json.NewEncoder(w).Encode(revocationStatus(r.Header))
 	}))
@@ -62,11 +64,13 @@ func newSite(t *testing.T) *site {
 	return s
 }
 
+var anyMark = regexp.MustCompile(`[^a-z0-9]`)
+
 // revocationStatus is what a service finds under the name, if it takes other spellings for
 // the same, as CGI does.
 func revocationStatus(h http.Header) (values []string) {
 	for name := range h {
-		if strings.NewReplacer("_", "-", ".", "-").Replace(strings.ToLower(name)) == "x-revocation-status" {
+		if anyMark.ReplaceAllString(strings.ToLower(name), "-") == "x-revocation-status" {
 			values = append(values, h[name]...)
 		}
 	}
@@ -81,7 +85,8 @@ func (s *site) deployed(file, listen string, others ...string) (path, address st
 		s.t.Fatal(err)
 	}
 	address = addressFor(s.t)
-	for _, r := range append([][2]string{{listen, address}, {"127.0.0.1:8080", s.service.Listener.Addr().String()},
+	_, port, _ := net.SplitHostPort(address)
+	for _, r := range append([][2]string{{listen, listen[:strings.LastIndexByte(listen, ':')+1] + port}, {"127.0.0.1:8080", s.service.Listener.Addr().String()},
 		{"127.0.0.1:7481", s.agent}}, pairs(others)...) {
 		if !strings.Contains(string(text), r[0]) {
 			s.t.Fatalf("deploy/%s has no %s", file, r[0])
@@ -124,7 +129,7 @@ func (s *site) nginx() *proxy {
 }
 
 func (s *site) caddy() *proxy {
-	config, address := s.deployed("caddy/Caddyfile", "127.0.0.1:8001")
+	config, address := s.deployed("caddy/Caddyfile", "http://:8001")
 	return &proxy{"Caddy", "http://" + address, "X-Forwarded-Method", 502,
 		startProgram(s.t, "caddy", "run", "--adapter", "caddyfile", "--config", config)}
 }
@@ -242,13 +247,20 @@ func TestProxiesRefuse(t *testing.T) {
 	for _, p := range g.proxies {
 		raw := g.token("ann")
 		bearer := []string{"Authorization", "Bearer " + raw, "X-Revocation-Status", "forged",
-			"x-revocation-status", "live", "X_Revocation_Status", "forged", "X.Revocation.Status", "forged"}
+			"x-revocation-status", "live", "X_Revocation_Status", "forged", "X.Revocation.Status", "forged",
+			"X-Revocation_Status", "forged", "X~Revocation~Status", "forged"}
 		g.awaitLive(p, bearer)
 		if got := g.ask(p, http.MethodGet, "/broken", bearer...); got.status != 500 || got.body != "the service's own error" {
 			t.Errorf("%s, the service's own error: %+v", p.name, got)
 		}
 		if got := g.ask(p, http.MethodGet, "/"); got.status != 401 || got.challenge != `Bearer realm="rescind"` {
 			t.Errorf("%s, no token: %+v", p.name, got)
+		}
+		g.noTunnel(p, bearer)
+		// To name it in Connection takes it away on no hop: the request may be refused.
+		got := g.ask(p, http.MethodGet, "/", append(bearer, "Connection", "X-Revocation-Status")...)
+		if got.status != 400 && (got.status != 200 || got.body != `["live"]`) {
+			t.Errorf("%s, named in Connection: %+v", p.name, got)
 		}
 		long := g.issuer.Token(t, "RS256", g.issuer.Claims("ann", map[string]any{"x": strings.Repeat("x", 11<<10)}))
 		if got := g.ask(p, http.MethodGet, "/", "Authorization", "Bearer "+long); got.status != 200 {
@@ -259,7 +271,6 @@ func TestProxiesRefuse(t *testing.T) {
 			t.Fatalf("DELETE: %d %s", status, body)
 		}
 		answered := time.Since(began)
-		var got reply
 		eventually(t, 5*time.Second, p.name+" refuses", func() bool {
 			got = g.ask(p, http.MethodGet, "/", bearer...)
 			return got.status != 200
@@ -304,6 +315,28 @@ func TestProxiesRefuse(t *testing.T) {
 			t.Errorf("%s, stale: %+v", p.name, got)
 		} else {
 			t.Logf("%s: %d by an agent that is stale", p.name, got.status)
+		}
+	}
+}
+
+// noTunnel: no service is asked to speak h2c, by which requests would pass unjudged.
+func (g *gateway) noTunnel(p *proxy, header []string) {
+	g.t.Helper()
+	for _, upgrade := range []string{"h2c", "H2C", "websocket, h2c"} {
+		r, err := http.NewRequestWithContext(g.t.Context(), http.MethodGet, p.url+"/", nil)
+		if err != nil {
+			g.t.Fatal(err)
+		}
+		for _, h := range append(pairs(header), [2]string{"Connection", "Upgrade, HTTP2-Settings"}, [2]string{"Upgrade", upgrade}, [2]string{"HTTP2-Settings", "AAMAAABkAAQAAP__"}) {
+			r.Header.Add(h[0], h[1])
+		}
+		res, err := client.Do(r)
+		if err != nil {
+			g.t.Fatal(err)
+		}
+		res.Body.Close()
+		if saw := res.Header.Get("Upgraded"); res.StatusCode != 200 && res.StatusCode != 400 || saw != "" {
+			g.t.Errorf("%s, Upgrade: %s: %d, the service sees %q", p.name, upgrade, res.StatusCode, saw)
 		}
 	}
 }
@@ -386,8 +419,9 @@ func TestProxiesLetPreflightPassWhereAllowed(t *testing.T) {
 			if got := g.ask(p, http.MethodOptions, "/", browser...); got.status != want {
 				t.Errorf("%s, --preflight-from %q: %+v, want %d", p.name, header, got, want)
 			}
-			// Whatever the client says of its method: only the proxy is believed.
-			forged := append(browser, p.methodHeader, http.MethodOptions)
+			// Whatever the client says of its method: only the proxy is believed, even by an
+			// agent that is meant for another kind of proxy.
+			forged := append(browser, "X-Original-Method", http.MethodOptions, "X-Forwarded-Method", http.MethodOptions)
 			if got := g.ask(p, http.MethodPut, "/", forged...); got.status != 401 {
 				t.Errorf("%s, --preflight-from %q, forged: %+v", p.name, header, got)
 			}

@@ -126,14 +126,18 @@ func (a *Agent) Check(t *events.Token) error { return a.CheckWithin(t, a.cfg.Max
 // CheckWithin is Check with a staleness of its own: it answers ErrStale when the
 // agent's knowledge is older than maxStaleness; 0 means any.
 func (a *Agent) CheckWithin(t *events.Token, maxStaleness time.Duration) error {
+	// How much is known is read before the set, which may have caught up meanwhile: a
+	// verdict never claims more than it rests on.
+	ready := a.ready.Load() || a.cfg.AllowUnsynced
+	stale := maxStaleness > 0 && a.Staleness() > maxStaleness
 	switch {
 	case a.set.Check(t):
 		return ErrRevoked
 	case a.cfg.MaxToken > 0 && outlives(t, a.cfg.MaxToken):
 		return ErrUnrevocable
-	case !a.ready.Load() && !a.cfg.AllowUnsynced:
+	case !ready:
 		return ErrNotReady
-	case maxStaleness > 0 && a.Staleness() > maxStaleness:
+	case stale:
 		return ErrStale
 	}
 	return nil

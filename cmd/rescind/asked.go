@@ -3,8 +3,8 @@ package main
 import (
 	"context"
 	"crypto/tls"
-	"errors"
 	"fmt"
+	"log/slog"
 	"net"
 	"time"
 
@@ -15,17 +15,21 @@ import (
 // askedFlags are the flags of up and agent about what proxies ask.
 type askedFlags struct {
 	GRPCListen     string        `name:"grpc-listen" help:"Where Envoy asks the agent over gRPC (ext_authz v3, health); unix:/path for a socket." placeholder:"HOST:PORT"`
-	MaxStaleness   time.Duration `help:"Refuse (503) when the agent knows less than that; 0 decides from what is known." default:"0s"`
+	MaxStaleness   time.Duration `help:"Refuse (503) when what the agent knows is older than that; 0 decides from what is known, however old." default:"0s"`
 	AllowAnonymous bool          `help:"Let requests pass that show no token: nothing at all, or Basic."`
 	PreflightFrom  string        `help:"Let browsers' preflight requests pass, which show no token. Where the proxy says the request's method: a header that it always sets, such as X-Original-Method, or \"method\" if it asks with that one." placeholder:"HEADER|method"`
 }
 
 func (f *askedFlags) validate() error {
-	err := errors.Join(notNegative("--max-staleness", f.MaxStaleness), checkPreflightFrom(f.PreflightFrom))
-	if f.GRPCListen != "" {
-		err = errors.Join(err, checkListen("--grpc-listen", f.GRPCListen))
+	if err := sidecar.ValidPreflightFrom(f.PreflightFrom); err != nil {
+		return fmt.Errorf("--preflight-from: %w", err)
 	}
-	return err
+	if f.GRPCListen != "" {
+		if err := checkListen("--grpc-listen", f.GRPCListen); err != nil {
+			return err
+		}
+	}
+	return notNegative("--max-staleness", f.MaxStaleness)
 }
 
 // sidecar gives c what the flags say.
@@ -64,11 +68,11 @@ func (e *envoyListener) address() string {
 }
 
 // serving is what runs beside the sidecar; nil for nowhere.
-func (e *envoyListener) serving(s *sidecar.Sidecar) func(context.Context) error {
+func (e *envoyListener) serving(s *sidecar.Sidecar, log *slog.Logger) func(context.Context) error {
 	if e.listener == nil {
 		return nil
 	}
-	return func(ctx context.Context) error { return extauthz.New(s).Serve(ctx, e.listener, e.tls) }
+	return func(ctx context.Context) error { return extauthz.New(s, log).Serve(ctx, e.listener, e.tls) }
 }
 
 func (e *envoyListener) Close() {

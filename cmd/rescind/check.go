@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/rescind/rescind/events"
+	"github.com/rescind/rescind/subscriber/guard/sidecar"
 )
 
 type checkCmd struct {
@@ -47,22 +48,29 @@ func (c *checkCmd) Run(ctx context.Context, g *globals) error {
 	if b, err := io.ReadAll(io.LimitReader(res.Body, maxAnswer)); err == nil && len(b) > 0 {
 		_ = json.Unmarshal(b, &said) // an answer without a body is one too
 	}
-	if res.Header.Get("X-Revocation-Status") == "" {
+	if res.Header.Get(sidecar.HeaderStatus) == "" {
 		return exit{exitUnconfirmed, fmt.Sprintf("what answers at %s (%s) is not an agent", g.Agent, res.Status)}
 	}
-	return c.print(g, res.StatusCode, said.Description)
+	return c.print(g, res.StatusCode, said.Description, res.Header)
 }
 
 // notInToken tells what cannot stand in an Authorization header.
 func notInToken(r rune) bool { return r <= ' ' || r >= 0x7f }
 
-func (c *checkCmd) print(g *globals, status int, why string) error {
+func (c *checkCmd) print(g *globals, status int, why string, h http.Header) error {
 	verdict, code := "unknown", exitUnconfirmed
-	switch status {
-	case http.StatusOK:
-		verdict, code = "live", exitDone
-	case http.StatusUnauthorized:
+	switch {
+	case status == http.StatusUnauthorized:
 		verdict, code = "refused", exitFailed
+	case status != http.StatusOK:
+	case h.Get(sidecar.HeaderStatus) == string(sidecar.StatusStale):
+		// It lets the token pass, as it is told to, and may miss a revocation.
+		verdict, why = "stale", "not revoked as far as the agent knows, which may be out of date"
+	default:
+		verdict, code = "live", exitDone
+		if h.Get("Rescind-Mode") == "revocation-only" {
+			why = "not revoked; this agent verifies no signatures"
+		}
 	}
 	if g.JSON {
 		if err := printJSON(g.std.out, map[string]any{"verdict": verdict, "status": status, "reason": why}); err != nil {

@@ -8,8 +8,6 @@ import (
 	"strings"
 	"time"
 
-	"golang.org/x/net/http/httpguts"
-
 	"github.com/rescind/rescind/events"
 )
 
@@ -54,12 +52,8 @@ func checkListen(flag, address string) error {
 	if path, ok := strings.CutPrefix(address, "unix:"); ok && path != "" {
 		return nil
 	}
-	return checkHostPort(flag, address)
-}
-
-func checkPreflightFrom(name string) error {
-	if name != "" && !httpguts.ValidHeaderFieldName(name) {
-		return fmt.Errorf("--preflight-from must be the name of a header, or method, not %q", name)
+	if checkHostPort(flag, address) != nil {
+		return fmt.Errorf("%s must be HOST:PORT or unix:/path, not %q", flag, address)
 	}
 	return nil
 }

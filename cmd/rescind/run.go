@@ -201,6 +201,9 @@ func (c *agentCmd) Run(ctx context.Context, g *globals) (err error) {
 		}
 		defer realms.Close()
 	}
+	if realms == nil && !c.RevocationOnly {
+		log.Warn("there are no realms: whoever asks this agent must verify tokens, it does not (--revocation-only says that this is meant)")
+	}
 	a, err := g.openAgent(ctx, nc, realms, subscriber.Config{Service: c.Service, Instance: c.Instance, Dir: g.path("agent"),
 		Keys: keys, Bound: c.Bound, AllowUnsynced: c.AllowUnsynced, Logger: log},
 		c.askedFlags.sidecar(sidecar.Config{CacheTokens: cacheTokens(c.CacheTokens)}))
@@ -216,7 +219,7 @@ func (c *agentCmd) Run(ctx context.Context, g *globals) (err error) {
 	if err := g.announce(text, pairs...); err != nil {
 		return err
 	}
-	return serveAll(ctx, log, served{srv, a.sidecar, envoy.serving(a.sidecar)})
+	return serveAll(ctx, log, served{srv, a.sidecar, envoy.serving(a.sidecar, log)})
 }
 
 // cacheTokens gives the flag's value as the sidecar has it, where 0 is the default.

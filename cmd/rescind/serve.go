@@ -158,5 +158,8 @@ func (g *globals) connect(log *slog.Logger, name string, opts ...nats.Option) (*
 	if err != nil {
 		return nil, fmt.Errorf("connecting to NATS: %w", err)
 	}
+	if !nc.IsConnected() {
+		log.Warn("NATS is not there yet: trying on")
+	}
 	return nc, nil
 }

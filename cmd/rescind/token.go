@@ -14,6 +14,7 @@ type tokenCmd struct {
 	Session string        `help:"The session (sid)." placeholder:"S"`
 	Client  string        `help:"The client (client_id, azp)." placeholder:"C"`
 	Scope   string        `help:"The scope." placeholder:"S"`
+	Aud     string        `help:"Whom the token is meant for (aud)." placeholder:"A"`
 	TTL     time.Duration `name:"ttl" help:"How long the token lives." default:"1h"`
 	Alg     string        `help:"EdDSA, ES256 or RS256." enum:"EdDSA,ES256,RS256" default:"EdDSA"`
 }
@@ -33,7 +34,7 @@ func (c *tokenCmd) Run(g *globals) error {
 		return err
 	}
 	raw, err := dev.Issue(realm.TokenRequest{Realm: c.Realm, User: c.User, Session: c.Session, Client: c.Client,
-		Scope: c.Scope, TTL: c.TTL, Alg: c.Alg})
+		Scope: c.Scope, Audience: c.Aud, TTL: c.TTL, Alg: c.Alg})
 	if err != nil {
 		return usage("%v", err)
 	}

@@ -113,7 +113,7 @@ func (c *upCmd) Run(ctx context.Context, g *globals) (err error) {
 	if err := c.greet(g, pub, ag, envoy, srv.ClientURL()); err != nil {
 		return err
 	}
-	return serveAll(ctx, log, served{pub, p.doors, p.beside}, served{ag, a.sidecar, envoy.serving(a.sidecar)})
+	return serveAll(ctx, log, served{pub, p.doors, p.beside}, served{ag, a.sidecar, envoy.serving(a.sidecar, log)})
 }
 
 // makeKeys makes the keys on the first start.

@@ -65,9 +65,9 @@ type TokenRequest struct {
 	Realm string
 	// User becomes sub. Empty takes Client, as for a service of its own.
 	User string
-	// Session becomes sid, Client both client_id and azp, Scope scope; empty
+	// Session becomes sid, Client both client_id and azp, Scope scope, Audience aud; empty
 	// leaves them out.
-	Session, Client, Scope string
+	Session, Client, Scope, Audience string
 	// AuthTime becomes auth_time; the zero time leaves it out.
 	AuthTime time.Time
 	// TTL is the token's life. Zero means one hour; below zero makes a token
@@ -129,7 +129,7 @@ func (req *TokenRequest) claims() jwt.MapClaims {
 		"exp": req.Now.Add(req.TTL).Unix(),
 	}
 	for name, value := range map[string]string{
-		"sid": req.Session, "client_id": req.Client, "azp": req.Client, "scope": req.Scope,
+		"sid": req.Session, "client_id": req.Client, "azp": req.Client, "scope": req.Scope, "aud": req.Audience,
 	} {
 		if value != "" {
 			c[name] = value

@@ -111,7 +111,7 @@ func serveEnvoy(t *testing.T, side *sidecar.Sidecar) authv3.AuthorizationClient 
 	}
 	ctx, stop := context.WithCancel(context.Background())
 	served := make(chan error, 1)
-	go func() { served <- extauthz.New(side).Serve(ctx, l, nil) }()
+	go func() { served <- extauthz.New(side, nil).Serve(ctx, l, nil) }()
 	t.Cleanup(func() {
 		stop()
 		if err := <-served; err != nil {

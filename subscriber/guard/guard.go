@@ -141,12 +141,12 @@ func (g *Guard) AdmitToken(ctx context.Context, raw string) (Admitted, error) {
 	if err != nil {
 		return Admitted{}, judged(ctx, err)
 	}
-	if err := g.check(read.Token); err != nil {
-		return Admitted{}, err
-	}
 	a := *read
 	if g.state != nil {
-		a.State = g.state()
+		a.State = g.state() // before the set is looked at: it may have been older then, and not newer
+	}
+	if err := g.check(a.Token); err != nil {
+		return Admitted{}, err
 	}
 	return a, nil
 }

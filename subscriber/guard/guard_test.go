@@ -313,8 +313,8 @@ func TestAgentsOwnBoundHoldsUnlessTheRouteHasOne(t *testing.T) {
 	}
 }
 
-// closedAgent fails in a way that guards do not know.
-type closedAgent struct{ *subscriber.Agent }
+// closedAgent fails in a way that guards do not know, and does not tell how it stands.
+type closedAgent struct{ guard.Agent }
 
 func (closedAgent) Check(*events.Token) error { return subscriber.ErrClosed }
 

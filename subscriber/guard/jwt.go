@@ -33,13 +33,11 @@ type JWT struct {
 	// minute. It must be no more than the leeway of the realm, one minute too unless
 	// its configuration says otherwise: revocations are forgotten after it.
 	Leeway time.Duration
-	// Options are further options of the parser, such as jwt.WithTimeFunc.
-	Options []jwt.ParserOption
 }
 
 // Verify makes the function. It refuses a configuration that would let anybody's
-// tokens pass. Tokens must have an exp; an iat in the future is refused, as it would
-// lie behind every cutoff.
+// tokens pass. Tokens must have an exp; an iat further in the future than the leeway is
+// refused, as it would lie behind every cutoff.
 func (c JWT) Verify() (Verify, error) {
 	if err := c.validate(); err != nil {
 		return nil, fmt.Errorf("guard: JWT: %w", err)
@@ -49,9 +47,8 @@ func (c JWT) Verify() (Verify, error) {
 	if leeway == 0 {
 		leeway = time.Minute
 	}
-	parser := jwt.NewParser(append([]jwt.ParserOption{
-		jwt.WithValidMethods(slices.Clone(c.Methods)), jwt.WithAudience(slices.Clone(c.Audiences)...), jwt.WithLeeway(leeway),
-		jwt.WithExpirationRequired(), jwt.WithIssuedAt(), jwt.WithStrictDecoding()}, c.Options...)...)
+	parser := jwt.NewParser(jwt.WithValidMethods(slices.Clone(c.Methods)), jwt.WithAudience(slices.Clone(c.Audiences)...), jwt.WithLeeway(leeway),
+		jwt.WithExpirationRequired(), jwt.WithIssuedAt(), jwt.WithStrictDecoding())
 	return func(_ context.Context, raw string) (jwt.MapClaims, error) {
 		claims := jwt.MapClaims{}
 		if _, err := parser.ParseWithClaims(raw, claims, c.Keys); err != nil {

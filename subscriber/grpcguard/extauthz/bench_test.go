@@ -20,7 +20,7 @@ func BenchmarkCheck(b *testing.B) {
 	if err != nil {
 		b.Fatal(err)
 	}
-	s := extauthz.New(side)
+	s := extauthz.New(side, nil)
 	h := &corev3.HeaderMap{Headers: []*corev3.HeaderValue{{Key: "authorization", RawValue: []byte("Bearer " + f.Token(b, realm.TokenRequest{User: "ann", Alg: "RS256"}))}}}
 	for _, name := range []string{":authority", ":path", ":method", ":scheme", "user-agent", "accept", "x-forwarded-proto", "x-request-id"} {
 		h.Headers = append(h.Headers, &corev3.HeaderValue{Key: name, RawValue: []byte("something")})

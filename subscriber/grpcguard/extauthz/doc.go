@@ -15,9 +15,11 @@
 // the status, the challenge and the body of /check.
 //
 // What cannot be decided now is denied as well, with 503 and Retry-After, and is not an
-// error of the call: Envoy's failure_mode_allow, which lets requests pass when the agent
-// cannot be reached, does not let them pass when the agent says that it knows too little.
-// An agent that may decide from what it knows is one without a max_staleness.
+// error of the call: Envoy's failure_mode_allow, which lets requests pass when a call
+// fails, does not let them pass when the agent says that it knows too little. An agent that
+// may decide from what it knows is one without a max_staleness. With failure_mode_allow
+// clients can make calls fail that send bodies along (with_request_body): more than 16 MiB
+// are an error.
 //
 // Dynamic metadata has revocation_status, for access logs and later filters.
 //

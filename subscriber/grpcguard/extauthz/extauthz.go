@@ -2,8 +2,11 @@ package extauthz
 
 import (
 	"context"
+	"errors"
+	"log/slog"
 	"maps"
 	"net/http"
+	"runtime/debug"
 	"slices"
 	"strings"
 
@@ -16,6 +19,7 @@ import (
 	healthpb "google.golang.org/grpc/health/grpc_health_v1"
 	"google.golang.org/protobuf/types/known/structpb"
 
+	"github.com/rescind/rescind/subscriber/guard"
 	"github.com/rescind/rescind/subscriber/guard/sidecar"
 )
 
@@ -24,15 +28,20 @@ type Server struct {
 	authv3.UnimplementedAuthorizationServer
 
 	sidecar  *sidecar.Sidecar
+	log      *slog.Logger
 	passes   map[sidecar.RevocationStatus]*authv3.CheckResponse // never changed
 	metadata map[sidecar.RevocationStatus]*structpb.Struct
 }
 
 var _ authv3.AuthorizationServer = (*Server)(nil)
 
-// New makes a server that decides by the sidecar.
-func New(s *sidecar.Sidecar) *Server {
-	out := &Server{sidecar: s, passes: map[sidecar.RevocationStatus]*authv3.CheckResponse{},
+// New makes a server that decides by the sidecar. The logger is for what is worth a
+// person's attention; nil means none.
+func New(s *sidecar.Sidecar, log *slog.Logger) *Server {
+	if log == nil {
+		log = slog.New(slog.DiscardHandler)
+	}
+	out := &Server{sidecar: s, log: log.With("component", "ext_authz"), passes: map[sidecar.RevocationStatus]*authv3.CheckResponse{},
 		metadata: map[sidecar.RevocationStatus]*structpb.Struct{}}
 	for _, status := range sidecar.RevocationStatuses {
 		out.metadata[status] = &structpb.Struct{Fields: map[string]*structpb.Value{"revocation_status": structpb.NewStringValue(string(status))}}
@@ -53,8 +62,15 @@ func (s *Server) Register(r grpc.ServiceRegistrar) {
 	healthpb.RegisterHealthServer(r, health{sidecar: s.sidecar})
 }
 
-// Check decides on a request. It never gives an error.
-func (s *Server) Check(ctx context.Context, r *authv3.CheckRequest) (*authv3.CheckResponse, error) {
+// Check decides on a request. It never gives an error. What panics is refused: gRPC would
+// let it end the process.
+func (s *Server) Check(ctx context.Context, r *authv3.CheckRequest) (answer *authv3.CheckResponse, err error) {
+	defer func() {
+		if p := recover(); p != nil {
+			s.log.Error("a check panicked", "panic", p, "stack", string(debug.Stack()))
+			answer, err = s.denied(sidecar.Verdict{Refusal: guard.RefusalOf(errPanicked), Status: sidecar.StatusUnknown}), nil
+		}
+	}()
 	asked := r.GetAttributes().GetRequest().GetHttp()
 	v := s.sidecar.Decide(ctx, asked.GetMethod(), headers(asked))
 	if v.Admitted {
@@ -66,6 +82,8 @@ func (s *Server) Check(ctx context.Context, r *authv3.CheckRequest) (*authv3.Che
 // judgedBy are the canonical names of the headers that count.
 var judgedBy = map[string]string{"authorization": "Authorization", "origin": "Origin",
 	"access-control-request-method": "Access-Control-Request-Method"}
+
+var errPanicked = errors.New("the check panicked")
 
 // headers are those of a request that count. Envoy sends them merged or raw; whatever is
 // in either is taken.
@@ -115,8 +133,8 @@ func code(status int) codes.Code {
 	}
 }
 
-// header replaces what a client, or somebody between, has sent under the name: what
-// Envoy does unasked is to append.
+// header replaces what a client, or somebody between, has sent under the name. The action
+// must be said: without one Envoy appends.
 func header(name, value string) *corev3.HeaderValueOption {
 	return &corev3.HeaderValueOption{Header: &corev3.HeaderValue{Key: name, Value: value},
 		AppendAction: corev3.HeaderValueOption_OVERWRITE_IF_EXISTS_OR_ADD}

@@ -5,6 +5,7 @@ import (
 	"crypto/tls"
 	"crypto/x509/pkix"
 	"errors"
+	"log/slog"
 	"net"
 	"net/http"
 	"path/filepath"
@@ -68,7 +69,7 @@ func listen(t *testing.T, side *sidecar.Sidecar, secure *tls.Config) (address st
 	}
 	ctx, stop := context.WithCancel(context.Background())
 	done := make(chan error, 1)
-	go func() { done <- extauthz.New(side).Serve(ctx, l, secure) }()
+	go func() { done <- extauthz.New(side, nil).Serve(ctx, l, secure) }()
 	t.Cleanup(func() {
 		stop()
 		if err := <-done; err != nil {
@@ -301,6 +302,43 @@ func TestPreflightPassesWhereAllowed(t *testing.T) {
 	}
 }
 
+func TestACheckThatPanicsIsRefused(t *testing.T) {
+	// An agent that was never opened has no set to look into.
+	side, err := sidecar.New(sidecar.Config{Agent: &subscriber.Agent{}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	var log strings.Builder
+	f := guardtest.Start(t)
+	asked := merged("GET", "Authorization", "Bearer "+f.Token(t, realm.TokenRequest{User: "ann"}))
+	answer, err := extauthz.New(side, slog.New(slog.NewTextHandler(&log, nil))).Check(t.Context(), &authv3.CheckRequest{
+		Attributes: &authv3.AttributeContext{Request: &authv3.AttributeContext_Request{Http: asked}}})
+	if err != nil || answer.GetStatus().GetCode() != int32(codes.Unavailable) || answer.GetDeniedResponse().GetStatus().GetCode() != 503 {
+		t.Errorf("got %v, %v", answer, err)
+	}
+	if !strings.Contains(log.String(), "a check panicked") {
+		t.Errorf("log: %s", log.String())
+	}
+}
+
+func TestServeMayEndBeforeItBegins(t *testing.T) {
+	side, err := sidecar.New(sidecar.Config{Agent: &subscriber.Agent{}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	for range 100 {
+		l, err := net.Listen("tcp", "127.0.0.1:0")
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := extauthz.New(side, nil).Serve(ctx, l, nil); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
 func TestServesTLSToThoseWithACertificate(t *testing.T) {
 	dir := t.TempDir()
 	ca, err := certtest.NewCA(dir, "ca")
@@ -343,7 +381,8 @@ func TestServesTLSToThoseWithACertificate(t *testing.T) {
 
 func TestLongRequestsAreRefused(t *testing.T) {
 	s := start(t)
-	r := merged("GET", "Authorization", "Bearer "+s.Token(t, realm.TokenRequest{User: "ann"}), "X", strings.Repeat("x", 1<<20))
+	r := merged("GET", "Authorization", "Bearer "+s.Token(t, realm.TokenRequest{User: "ann"}), "X", strings.Repeat("x", 16<<20))
+	// The client's own bound is on what it receives.
 	_, err := s.client.Check(t.Context(), &authv3.CheckRequest{Attributes: &authv3.AttributeContext{Request: &authv3.AttributeContext_Request{Http: r}}})
 	if status.Code(err) != codes.ResourceExhausted {
 		t.Errorf("got %v", err)

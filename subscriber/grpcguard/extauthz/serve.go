@@ -3,6 +3,7 @@ package extauthz
 import (
 	"context"
 	"crypto/tls"
+	"errors"
 	"fmt"
 	"net"
 	"time"
@@ -14,7 +15,7 @@ import (
 
 // What a peer may ask for: a request's headers, and a body if Envoy is told to send it.
 const (
-	maxMessage = 1 << 20 // bytes
+	maxMessage = 16 << 20 // bytes
 	// drainTime is how long calls may go on after Serve was told to end.
 	drainTime = 2 * time.Second
 )
@@ -23,7 +24,9 @@ const (
 // closes the listener. secure is the TLS configuration, nil for none.
 func (s *Server) Serve(ctx context.Context, l net.Listener, secure *tls.Config) error {
 	opts := []grpc.ServerOption{grpc.MaxRecvMsgSize(maxMessage), grpc.ConnectionTimeout(10 * time.Second),
-		grpc.KeepaliveParams(keepalive.ServerParameters{Time: time.Minute})}
+		grpc.KeepaliveParams(keepalive.ServerParameters{Time: time.Minute}),
+		// As often as Envoy may be told to ask whether the connection is there.
+		grpc.KeepaliveEnforcementPolicy(keepalive.EnforcementPolicy{MinTime: time.Second, PermitWithoutStream: true})}
 	if secure != nil {
 		opts = append(opts, grpc.Creds(credentials.NewTLS(secure)))
 	}
@@ -38,5 +41,8 @@ func (s *Server) Serve(ctx context.Context, l net.Listener, secure *tls.Config) 
 	}
 	defer time.AfterFunc(drainTime, srv.Stop).Stop()
 	srv.GracefulStop()
-	return <-done
+	if err := <-done; !errors.Is(err, grpc.ErrServerStopped) { // it had not begun
+		return err
+	}
+	return nil
 }

@@ -269,6 +269,9 @@ func TestWrongConfigurationIsRefused(t *testing.T) {
 		"negative staleness": {Agent: a, MaxStaleness: -1},
 		"realm not ASCII":    {Agent: a, ChallengeRealm: "é"},
 		"no such header":     {Agent: a, PreflightFrom: "X Original"},
+		"METHOD":             {Agent: a, PreflightFrom: "METHOD"},
+		"a client's header":  {Agent: a, PreflightFrom: "access-control-request-method"},
+		"another of them":    {Agent: a, PreflightFrom: "Origin"},
 	} {
 		if _, err := sidecar.New(c); err == nil {
 			t.Errorf("%s: no error", name)

@@ -2,7 +2,10 @@ package sidecar
 
 import (
 	"errors"
+	"fmt"
 	"log/slog"
+	"net/http"
+	"strings"
 	"time"
 
 	"golang.org/x/net/http/httpguts"
@@ -49,6 +52,22 @@ type Config struct {
 // PreflightFromMethod says that a proxy asks with the original method, as Envoy does.
 const PreflightFromMethod = "method"
 
+// ValidPreflightFrom refuses what Config.PreflightFrom cannot be: not the name of a header,
+// or one that browsers let anybody set or set themselves.
+func ValidPreflightFrom(name string) error {
+	canonical := http.CanonicalHeaderKey(name)
+	switch {
+	case name == "" || name == PreflightFromMethod:
+		return nil
+	case !httpguts.ValidHeaderFieldName(name), strings.EqualFold(name, PreflightFromMethod):
+		return fmt.Errorf("%q is neither the name of a header nor %q", name, PreflightFromMethod)
+	case canonical == "Origin", canonical == "Authorization", canonical == "Host", canonical == "Cookie",
+		strings.HasPrefix(canonical, "Access-Control-"), strings.HasPrefix(canonical, "Sec-"):
+		return fmt.Errorf("%s is the client's to set, not the proxy's", canonical)
+	}
+	return nil
+}
+
 func (c Config) validate() error {
 	if c.Agent == nil {
 		return errors.New("sidecar: Agent is nil")
@@ -56,8 +75,8 @@ func (c Config) validate() error {
 	if c.MaxStaleness < 0 {
 		return errors.New("sidecar: MaxStaleness is negative")
 	}
-	if c.PreflightFrom != "" && !httpguts.ValidHeaderFieldName(c.PreflightFrom) {
-		return errors.New("sidecar: PreflightFrom is not the name of a header")
+	if err := ValidPreflightFrom(c.PreflightFrom); err != nil {
+		return fmt.Errorf("sidecar: PreflightFrom: %w", err)
 	}
 	return nil
 }

@@ -83,7 +83,7 @@ func (s *Sidecar) readAnew(ctx context.Context, raw string) (*readToken, error) 
 func (s *Sidecar) judged(err error) error {
 	switch {
 	case errors.Is(err, realm.ErrKeysUnavailable):
-		s.log.Warn("a token cannot be verified", "err", err)
+		s.keysAway.Do(func() { s.log.Warn("tokens cannot be verified", "err", err) })
 		return fmt.Errorf("%w: %w", guard.ErrUnavailable, err)
 	case errors.Is(err, realm.ErrUnrevocable), errors.Is(err, realm.ErrNoExpiry):
 		s.log.Debug("a token is not allowed", "err", err)

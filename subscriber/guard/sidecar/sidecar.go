@@ -5,6 +5,9 @@ import (
 	"log/slog"
 	"net/http"
 	"strings"
+	"time"
+
+	"golang.org/x/time/rate"
 
 	"github.com/rescind/rescind/subscriber/guard"
 )
@@ -17,6 +20,8 @@ type Sidecar struct {
 	metrics *metrics
 	cache   *tokenCache
 	mux     *http.ServeMux
+	// keysAway keeps the log from filling: whoever asks may ask often.
+	keysAway rate.Sometimes
 	// modeHeader is shared by all answers.
 	modeHeader []string
 }
@@ -26,7 +31,7 @@ func New(c Config) (*Sidecar, error) {
 	if err := c.validate(); err != nil {
 		return nil, err
 	}
-	s := &Sidecar{cfg: c, log: c.logger(), cache: newTokenCache(c.cacheTokens())}
+	s := &Sidecar{cfg: c, log: c.logger(), cache: newTokenCache(c.cacheTokens()), keysAway: rate.Sometimes{Interval: 10 * time.Second}}
 	s.metrics = newMetrics(c.Agent, c.version(), s.cache)
 	s.modeHeader = []string{s.mode()}
 	opts := []guard.Option{guard.Realm(c.challengeRealm()), guard.ReadBy(s.admittedBy)}
