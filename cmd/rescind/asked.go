@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"crypto/tls"
+	"errors"
 	"fmt"
 	"log/slog"
 	"net"
@@ -29,7 +30,10 @@ func (f *askedFlags) validate() error {
 			return err
 		}
 	}
-	return notNegative("--max-staleness", f.MaxStaleness)
+	if f.MaxStaleness != 0 && f.MaxStaleness < 2*time.Second {
+		return errors.New("--max-staleness must be 0s or at least 2s: once a second publishers say how far they are")
+	}
+	return nil
 }
 
 // sidecar gives c what the flags say.

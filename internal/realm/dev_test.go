@@ -30,7 +30,7 @@ func TestDevelopmentTokensVerify(t *testing.T) {
 	for _, name := range []string{"demo", "partner"} {
 		for _, alg := range []string{"EdDSA", "ES256", "RS256"} {
 			raw, err := d.Issue(realm.TokenRequest{Realm: name, Alg: alg, User: "jack", Session: "s-1",
-				Client: "app", Scope: "rescind:user", TTL: time.Minute, AuthTime: c.Now().Add(-time.Hour), Now: c.Now()})
+				Client: "app", Scope: "rescind:user", Audience: "orders", TTL: time.Minute, AuthTime: c.Now().Add(-time.Hour), Now: c.Now()})
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -41,7 +41,7 @@ func TestDevelopmentTokensVerify(t *testing.T) {
 			now := float64(c.Now().Unix())
 			delete(v.Claims, "jti")
 			want := map[string]any{"iss": "https://" + name + ".rescind.test", "sub": "jack", "sid": "s-1",
-				"client_id": "app", "azp": "app", "scope": "rescind:user", "iat": now, "exp": now + 60, "auth_time": now - 3600}
+				"client_id": "app", "azp": "app", "scope": "rescind:user", "aud": "orders", "iat": now, "exp": now + 60, "auth_time": now - 3600}
 			if diff := cmp.Diff(want, map[string]any(v.Claims)); diff != "" || v.Realm.Name != name {
 				t.Errorf("realm %s: %s", v.Realm.Name, diff)
 			}
