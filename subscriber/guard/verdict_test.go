@@ -7,8 +7,10 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"github.com/rescind/rescind/events"
 	"github.com/rescind/rescind/internal/bus/bustest"
 	"github.com/rescind/rescind/internal/realm"
+	"github.com/rescind/rescind/subscriber"
 	"github.com/rescind/rescind/subscriber/guard"
 	"github.com/rescind/rescind/subscriber/internal/guardtest"
 )
@@ -83,4 +85,29 @@ func TestHandlersSeeTheVerdict(t *testing.T) {
 		a, ok := see(h, "GET", bearer...)
 		return ok && a.State == "stale" && a.Claims["sub"] == "ann"
 	})
+}
+
+// catchingUp is an agent that becomes fresh while it is asked.
+type catchingUp struct {
+	*subscriber.Agent
+	state events.State
+}
+
+func (c *catchingUp) State() events.State { return c.state }
+
+func (c *catchingUp) Check(t *events.Token) error {
+	c.state = events.Fresh
+	return c.Agent.Check(t)
+}
+
+func TestVerdictNeverClaimsMoreThanItRestsOn(t *testing.T) {
+	f := guardtest.Start(t)
+	g, err := guard.New(&catchingUp{f.Fresh(t), events.Stale}, f.Verify)
+	if err != nil {
+		t.Fatal(err)
+	}
+	a, err := g.AdmitToken(t.Context(), f.Token(t, realm.TokenRequest{User: "ann"}))
+	if err != nil || a.State != events.Stale {
+		t.Errorf("got %q, %v", a.State, err)
+	}
 }
