@@ -153,8 +153,8 @@ type agentCmd struct {
 
 func (c *agentCmd) Help() string {
 	return `Keeps its set in DIR/agent and answers /check, /introspect, /observe, /v1/status, /v1/watch, /metrics,
-/healthz and /readyz. With realms in the configuration it verifies tokens; without, it is
-revocation-only and says so in a header.
+/healthz and /readyz; with --grpc-listen Envoy's ext_authz over gRPC, too. With realms in the
+configuration it verifies tokens; without, it is revocation-only and says so in a header.
 
 A token that was read and verified is not read again while it lives and its issuer lists the same
 keys; whether it was revoked is asked at every request.`
