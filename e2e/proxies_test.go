@@ -67,8 +67,13 @@ func newSite(t *testing.T) *site {
 var anyMark = regexp.MustCompile(`[^a-z0-9]`)
 
 // revocationStatus is what a service finds under the name, if it takes other spellings for
-// the same, as CGI does.
+// the same, as CGI does, and drops what Connection names, as a hop does.
 func revocationStatus(h http.Header) (values []string) {
+	for _, named := range h["Connection"] {
+		for name := range strings.SplitSeq(named, ",") {
+			h.Del(strings.TrimSpace(name))
+		}
+	}
 	for name := range h {
 		if anyMark.ReplaceAllString(strings.ToLower(name), "-") == "x-revocation-status" {
 			values = append(values, h[name]...)
