@@ -61,14 +61,10 @@ func (f *askedFlags) listen(secure *tls.Config) (*envoyListener, error) {
 
 // address is "" for nowhere.
 func (e *envoyListener) address() string {
-	switch {
-	case e.listener == nil:
+	if e.listener == nil {
 		return ""
-	case e.listener.Addr().Network() == "unix":
-		return "unix:" + e.listener.Addr().String()
-	default:
-		return e.listener.Addr().String()
 	}
+	return addressOf(e.listener)
 }
 
 // serving is what runs beside the sidecar; nil for nowhere.

@@ -71,13 +71,23 @@ func removeDeadSocket(path string) error {
 
 // url is where the server can be reached.
 func (s *httpServer) url() string {
-	if s.listener.Addr().Network() == "unix" {
-		return "unix:" + s.listener.Addr().String()
+	address := addressOf(s.listener)
+	switch {
+	case strings.HasPrefix(address, "unix:"):
+		return address
+	case s.tls != nil:
+		return "https://" + address
+	default:
+		return "http://" + address
 	}
-	if s.tls != nil {
-		return "https://" + s.listener.Addr().String()
+}
+
+// addressOf is host:port or unix:/path, as flags take it.
+func addressOf(l net.Listener) string {
+	if l.Addr().Network() == "unix" {
+		return "unix:" + l.Addr().String()
 	}
-	return "http://" + s.listener.Addr().String()
+	return l.Addr().String()
 }
 
 // serve answers requests until ctx ends, and then finishes those under way.
